@@ -1,0 +1,125 @@
+/**
+ * Every setting of Almanac, read once from the environment and checked as a whole: one error lists every bad variable.
+ * This is the only file that reads `process.env` (a test holds that). `.env.example` lists the same names (a test compares them).
+ */
+import { closest } from 'fastest-levenshtein';
+import { z } from 'zod';
+
+const port = (fallback: number) => z.coerce.number().int().min(0).max(65_535).default(fallback);
+const count = (fallback: number, min = 1) => z.coerce.number().int().min(min).default(fallback);
+const flag = (fallback: boolean) =>
+  z
+    .enum(['true', 'false', '1', '0'])
+    .default(fallback ? 'true' : 'false')
+    .transform((text) => text === 'true' || text === '1');
+const list = (fallback = '') =>
+  z
+    .string()
+    .default(fallback)
+    .transform((text) =>
+      text
+        .split(',')
+        .map((part) => part.trim())
+        .filter(Boolean),
+    );
+
+/** The environment's schema. Units stand in the names (`_MS`, `_S`, `_BYTES`); a size without a unit is a count. */
+export const environmentSchema = z.object({
+  // Where the API listens.
+  HOST: z.string().default('127.0.0.1'),
+  PORT: port(8080),
+  /** Which API groups this process serves: jobs, schedule, executions. */
+  API_GROUPS: list('jobs,schedule,executions').pipe(z.array(z.enum(['jobs', 'schedule', 'executions'])).min(1)),
+  /** Public base address of the API, used in `Location` and in the summary; empty means relative. */
+  PUBLIC_URL: z.string().default(''),
+  /** Base address of the Temporal Web UI; empty leaves out links to it. */
+  TEMPORAL_UI_URL: z.string().default(''),
+  /** Number of proxies in front of the API whose X-Forwarded-For is believed. */
+  TRUST_PROXY: count(0, 0),
+
+  // The two servers. In embedded mode the supervisor sets both for its children.
+  DATABASE_URL: z.string().default(''),
+  DATABASE_POOL: count(20),
+  DATABASE_CONNECT_TIMEOUT_MS: count(30_000),
+  TEMPORAL_ADDRESS: z.string().default(''),
+  TEMPORAL_NAMESPACE: z.string().default('default'),
+  TEMPORAL_API_KEY: z.string().default(''),
+  TEMPORAL_TLS: flag(false),
+
+  // Keys. The first start makes an admin key unless this one is given.
+  ALMANAC_BOOTSTRAP_KEY: z.string().min(32, 'must have at least 32 characters').optional(),
+  METRICS_TOKEN: z.string().default(''),
+
+  // The embedded mode (`npm start`).
+  ALMANAC_HOME: z.string().default('.almanac'),
+  ALMANAC_TEMPORAL_PORT: port(7233),
+  ALMANAC_TEMPORAL_UI_PORT: port(8233),
+  ALMANAC_POSTGRES_PORT: port(0),
+
+  // Targets.
+  /** Folder with the user's own handlers (`.ts`, `.js`); empty means none. */
+  ALMANAC_HANDLERS: z.string().default(''),
+  /** CIDRs and host names that http targets may reach although they are not public. */
+  ALMANAC_TARGET_ALLOW: list(),
+  /** host:port pairs that are never reached, whatever ALMANAC_TARGET_ALLOW says (Almanac's own servers). */
+  ALMANAC_TARGET_DENY: list(),
+
+  // Workers.
+  WORKER_QUEUES: list('default'),
+  WORKER_SLOTS: count(100),
+  /** Path of a prebuilt workflow bundle; empty means the worker bundles src/workflows at its start. */
+  WORKFLOW_BUNDLE: z.string().default(''),
+
+  // Limits of the API. Requests per second and client address, and the same doubled for a burst of 10 s.
+  RATE_LIMIT_PER_SECOND: count(100, 0),
+  BODY_LIMIT_BYTES: count(512 * 1024),
+  BODY_LIMIT_BATCH_BYTES: count(16 * 1024 * 1024),
+  INPUT_LIMIT_BYTES: count(256 * 1024),
+  IDEMPOTENCY_KEEP_HOURS: count(24),
+  /** How long a write waits for Temporal before it answers `sync: "pending"`. */
+  SYNC_BUDGET_MS: count(1_000, 0),
+
+  // Rules of executions.
+  /** Waiting executions of one job that come from slots (`buffer_all`), and those that come from triggers. */
+  BUFFER_LIMIT_SLOTS: count(1_000),
+  BUFFER_LIMIT_TRIGGERS: count(10_000),
+
+  // Controller.
+  RECONCILE_CONCURRENCY: count(8),
+  SWEEP_INTERVAL_S: count(60),
+  RETENTION_MONTHS: count(12),
+
+  // Terminal and log.
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+  METRICS_PORT: port(0),
+});
+
+export type Config = z.infer<typeof environmentSchema>;
+
+/** Thrown when a setting is wrong; `message` lists every wrong variable with its value and the cure. */
+export class ConfigError extends Error {
+  override name = 'ConfigError';
+}
+
+const KNOWN = Object.keys(environmentSchema.shape);
+const OUR_PREFIXES = /^(ALMANAC_|WORKER_|RATE_LIMIT_|SWEEP_|RECONCILE_|BODY_LIMIT_|BUFFER_LIMIT_)/;
+
+/**
+ * Reads and checks the environment. An empty variable counts as not set.
+ * @throws ConfigError listing every bad variable, and every unknown one under our prefixes with the nearest known name.
+ */
+export function readConfig(environment: NodeJS.ProcessEnv = process.env): Config {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''));
+  const wrong: string[] = [];
+  for (const name of Object.keys(given)) {
+    if (OUR_PREFIXES.test(name) && !KNOWN.includes(name)) wrong.push(`${name}: unknown setting, did you mean ${closest(name, KNOWN)}?`);
+  }
+  const parsed = environmentSchema.safeParse(given);
+  for (const issue of parsed.error?.issues ?? []) {
+    const name = String(issue.path[0]);
+    const secret = /KEY|TOKEN|DATABASE_URL/.test(name);
+    wrong.push(`${name}: ${issue.message}${secret ? '' : ` (is ${JSON.stringify(given[name])})`}`);
+  }
+  if (wrong.length > 0 || !parsed.success) throw new ConfigError(`The environment is not usable:\n  ${wrong.join('\n  ')}`);
+  return parsed.data;
+}

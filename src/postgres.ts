@@ -1,0 +1,67 @@
+/** The one seam to Postgres: a pool, transactions, and the words for "it is away". */
+import pg from 'pg';
+import type { Config } from './config.ts';
+import type { Log } from './log.ts';
+
+export type Pool = pg.Pool;
+/** What a statement runs on: the pool itself, or the connection of a transaction. */
+export type Queryable = Pick<pg.Pool, 'query'>;
+export type Transaction = pg.PoolClient;
+
+/**
+ * Opens the pool. Connections are made on demand; a server that is away fails the statement, not the start.
+ * Close it with `pool.end()`.
+ */
+export function createPool(
+  config: Pick<Config, 'DATABASE_URL' | 'DATABASE_POOL' | 'DATABASE_CONNECT_TIMEOUT_MS'>,
+  log: Log,
+  name: string,
+): Pool {
+  const pool = new pg.Pool({
+    connectionString: config.DATABASE_URL,
+    max: config.DATABASE_POOL,
+    connectionTimeoutMillis: config.DATABASE_CONNECT_TIMEOUT_MS,
+    idleTimeoutMillis: 60_000,
+    keepAlive: true,
+    application_name: `almanac-${name}`,
+  });
+  pool.on('error', (error) => log.warn({ error: error.message }, 'an idle Postgres connection was lost'));
+  return pool;
+}
+
+/** Runs `work` in one transaction; commits when it returns, rolls back when it throws. */
+export async function inTransaction<T>(pool: Pool, work: (transaction: Transaction) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  let broken: Error | undefined;
+  const onError = (error: Error) => {
+    broken = error;
+  };
+  client.on('error', onError);
+  try {
+    await client.query('BEGIN');
+    const result = await work(client);
+    await client.query('COMMIT');
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK').catch((rollbackError: Error) => {
+      broken ??= rollbackError;
+    });
+    throw error;
+  } finally {
+    client.off('error', onError);
+    client.release(broken);
+  }
+}
+
+const AWAY_CODES = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'ENOENT', '57P01', '57P02', '57P03', '53300']);
+
+/** True when the error says that Postgres can't be reached or is going away, so that the same statement may succeed later. */
+export function isPostgresAway(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = (error as { code?: string }).code ?? '';
+  if (AWAY_CODES.has(code) || code.startsWith('08')) return true;
+  if (error instanceof AggregateError) return error.errors.some(isPostgresAway);
+  return /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|timeout expired/i.test(
+    error.message,
+  );
+}

@@ -1,0 +1,30 @@
+/** The one seam to Temporal's client side: a connection that survives the server, and the words for "it is away". */
+import { Client, Connection, type ConnectionOptions, isGrpcServiceError } from '@temporalio/client';
+import type { Config } from './config.ts';
+
+export type TemporalSettings = Pick<Config, 'TEMPORAL_ADDRESS' | 'TEMPORAL_NAMESPACE' | 'TEMPORAL_API_KEY' | 'TEMPORAL_TLS'>;
+
+/** What gRPC needs to reach the server: address, and TLS and API key when set. */
+export function connectionOptions(settings: TemporalSettings): ConnectionOptions {
+  return {
+    address: settings.TEMPORAL_ADDRESS,
+    ...(settings.TEMPORAL_API_KEY ? { apiKey: settings.TEMPORAL_API_KEY } : {}),
+    ...(settings.TEMPORAL_TLS ? { tls: true } : {}),
+  };
+}
+
+/** A client whose connection is made lazily: the process starts while Temporal is away. Close it with `client.connection.close()`. */
+export function createTemporalClient(settings: TemporalSettings): Client {
+  return new Client({ connection: Connection.lazy(connectionOptions(settings)), namespace: settings.TEMPORAL_NAMESPACE });
+}
+
+/** gRPC status codes after which the same call may succeed later: CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, UNAVAILABLE. */
+const AWAY_CODES = new Set([1, 4, 8, 10, 14]);
+
+/** True when the error says that Temporal can't be reached or is overloaded right now. */
+export function isTemporalAway(error: unknown): boolean {
+  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+    if (isGrpcServiceError(cause) && AWAY_CODES.has(cause.code)) return true;
+  }
+  return false;
+}
