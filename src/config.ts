@@ -67,6 +67,8 @@ export const environmentSchema = z.object({
   // Workers.
   WORKER_QUEUES: list('default'),
   WORKER_SLOTS: count(100),
+  /** Which queue a job's category runs on, as `category=queue` pairs; a category without a pair runs on `default`. */
+  CATEGORY_QUEUES: list(),
   /** Path of a prebuilt workflow bundle; empty means the worker bundles src/workflows at its start. */
   WORKFLOW_BUNDLE: z.string().default(''),
 

@@ -1,0 +1,46 @@
+/** Ids and what they say: every id carries its own time, so that rows are found in their month without a search. */
+import { v7 } from 'uuid';
+
+/** How an execution came to be, as its id shows it; slots have the due time instead. */
+export type ExecutionKind = 'manual' | 'backfill' | 'retry' | 'once' | 'batch';
+
+const JOB_ID_LENGTH = 'job_'.length + 36;
+const JOB_ID = /^job_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+const SLOT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$/;
+const KIND = /^(manual|backfill|retry|once|batch)-([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+export const newJobId = (): string => `job_${v7()}`;
+export const newServiceId = (): string => `svc_${v7()}`;
+export const isJobId = (text: string): boolean => JOB_ID.test(text);
+
+/** The nominal time as Temporal itself writes it into the ids of scheduled workflows: RFC 3339, UTC, whole seconds. */
+export const slotText = (slot: Date): string => `${slot.toISOString().slice(0, 19)}Z`;
+
+/** Id of the execution that serves a slot; the same form that Temporal gives, so both agree without asking each other. */
+export const slotExecutionId = (jobId: string, slot: Date): string => `${jobId}-${slotText(slot)}`;
+
+export const newExecutionId = (jobId: string, kind: ExecutionKind): string => `${jobId}-${kind}-${v7()}`;
+
+/** The job an execution belongs to, or null when the text is not an execution id. */
+export function jobIdOf(executionId: string): string | null {
+  const jobId = executionId.slice(0, JOB_ID_LENGTH);
+  return JOB_ID.test(jobId) && partitionAtOf(executionId) !== null ? jobId : null;
+}
+
+/**
+ * The time that names the execution's partition (semantics.md 2): the slot, or the uuid v7's milliseconds.
+ * Null when the text is not an execution id, so that a made-up id is "not found" and never an error.
+ */
+export function partitionAtOf(executionId: string): Date | null {
+  if (executionId[JOB_ID_LENGTH] !== '-') return null;
+  const rest = executionId.slice(JOB_ID_LENGTH + 1);
+  if (SLOT.test(rest)) {
+    const slot = new Date(rest);
+    return Number.isNaN(slot.getTime()) ? null : slot;
+  }
+  const kind = KIND.exec(rest);
+  return kind ? new Date(Number.parseInt(`${kind[2]}${kind[3]}`, 16)) : null;
+}
+
+/** Name of the Temporal task queue behind one of our queues. */
+export const taskQueueFor = (queue: string): string => `almanac-${queue}`;
