@@ -14,6 +14,7 @@ CREATE TABLE job_executions (
   due_at            timestamptz NOT NULL,       -- slot + offset, or the moment of the trigger
   status            text NOT NULL CHECK (status IN ('queued', 'running', 'succeeded', 'failed', 'timed_out', 'cancelled', 'terminated', 'skipped')),
   waiting           boolean NOT NULL DEFAULT false, -- queued behind another execution of its job; no workflow yet
+  counted           boolean NOT NULL DEFAULT false, -- in job_runtime.active or .waiting; a one-off counts from the moment it is admitted
   reason            text,
   attempt           integer NOT NULL DEFAULT 0, -- claims so far: the number of the call that is (or was last) made; the fence of record
   tries             integer NOT NULL DEFAULT 0, -- attempts whose outcome is recorded and counts against max_attempts
