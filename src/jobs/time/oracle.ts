@@ -1,0 +1,123 @@
+/**
+ * The one oracle of slots: which moments a timing means, agreeing with Temporal's own times to the second (a property test asks the real server).
+ * Previews, next-run columns, admit's successors and the search for late slots all ask here.
+ *
+ * All moments are whole seconds. Slots of several calendars and intervals that fall in one second are one slot. As on the server each slot is searched from the one
+ * before it; away from offset changes the starting point makes no difference.
+ */
+import { type CompiledCalendar, compileCalendar, nextOfCalendar } from './calendar-walk.ts';
+import type { Interval, Timing } from './timing.ts';
+import { type Zone, zoneOf } from './zone.ts';
+
+/** The widest distance between two slots that is looked for: every repeating schedule that fires at all fires again within 40 years. */
+const HORIZON_S = 41 * 366 * 86_400;
+/** The server fires nothing after the year 2100. */
+const END_S = Date.UTC(2101, 0, 1) / 1_000;
+
+/** A job's window: slots with `startAt <= slot <= endAt` count, both ends included, as Temporal's own do. */
+export type Window = { startAt?: Date | null; endAt?: Date | null };
+
+type Walker = (afterS: number) => number | null;
+const walkers = new WeakMap<Timing, Walker>();
+
+/** The first slot strictly after a moment; null when there is none within about 40 years. */
+export function nextSlot(timing: Timing, after: Date): Date | null {
+  return dateOrNull(walkerOf(timing)(floorS(after)));
+}
+
+/**
+ * The slots with `fromExclusive < slot <= toInclusive`, ascending.
+ * @param limit at most so many are returned, the earliest ones.
+ */
+export function slotsBetween(timing: Timing, fromExclusive: Date, toInclusive: Date, limit: number): Date[] {
+  const walk = walkerOf(timing);
+  const slots: Date[] = [];
+  const end = floorS(toInclusive);
+  for (let at = walk(floorS(fromExclusive)); at !== null && at <= end && slots.length < limit; at = walk(at))
+    slots.push(new Date(at * 1_000));
+  return slots;
+}
+
+/** True when this moment, to the millisecond, is a slot. */
+export function isSlot(timing: Timing, at: Date): boolean {
+  const ms = at.getTime();
+  return ms % 1_000 === 0 && walkerOf(timing)(ms / 1_000 - 1) === ms / 1_000;
+}
+
+/** True when a slot lies in the job's window. */
+export function isInWindow(slot: Date, { startAt, endAt }: Window): boolean {
+  return (!startAt || slot >= startAt) && (!endAt || slot <= endAt);
+}
+
+/** The next `count` slots strictly after a moment that lie in the job's window. */
+export function nextSlots(timing: Timing, after: Date, count: number, window: Window = {}): Date[] {
+  const { startAt, endAt } = window;
+  // One millisecond before, so that a slot exactly at startAt counts.
+  const from = startAt && startAt > after ? new Date(startAt.getTime() - 1) : after;
+  return slotsBetween(timing, from, endAt ?? new Date(END_S * 1_000), count);
+}
+
+/** The last slot strictly before a moment; null when there is none within about 40 years, or since 1970. */
+export function previousSlot(timing: Timing, before: Date): Date | null {
+  const walk = walkerOf(timing);
+  const end = Math.ceil(before.getTime() / 1_000);
+  const isBefore = (slot: number | null): slot is number => slot !== null && slot < end;
+  let distance = 60;
+  while (!isBefore(walk(end - distance))) {
+    if (distance > HORIZON_S || end - distance < -1) return null;
+    distance *= 4;
+  }
+  // The slot after `low` is before the end, the slot after `high` is not.
+  let low = end - distance;
+  let high = end;
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    const slot = walk(middle);
+    if (isBefore(slot)) low = slot;
+    else high = middle;
+    // From the last slot on there is none before the end.
+    if (isBefore(slot) && !isBefore(walk(slot))) return new Date(slot * 1_000);
+  }
+  return dateOrNull(walk(low));
+}
+
+function walkerOf(timing: Timing): Walker {
+  let walker = walkers.get(timing);
+  if (!walker) {
+    walker = createWalker(timing.calendars.map(compileCalendar), timing.intervals, zoneOf(timing.timezone));
+    walkers.set(timing, walker);
+  }
+  return walker;
+}
+
+/** The union of calendars and intervals, in any zone. Exported for the comparison with undisturbed wall time (`dst.ts`). */
+export function createWalker(calendars: CompiledCalendar[], intervals: readonly Interval[], zone: Zone): Walker {
+  return (afterS) => {
+    const from = Math.max(afterS, -1);
+    let next = Number.POSITIVE_INFINITY;
+    for (const calendar of calendars) {
+      const slot = strictlyNext(calendar, zone, from);
+      if (slot !== null && slot < next) next = slot;
+    }
+    for (const interval of intervals) next = Math.min(next, nextOfInterval(interval, from));
+    return next < END_S && next - from <= HORIZON_S ? next : null;
+  };
+}
+
+/**
+ * When a zone leaves out a whole day (Samoa, 30 December 2011) the server's walk can answer with a moment that is not after the one asked about, and would stay
+ * there for ever. Ours looks on from a little later.
+ */
+function strictlyNext(calendar: CompiledCalendar, zone: Zone, afterS: number): number | null {
+  let slot = nextOfCalendar(calendar, zone, afterS);
+  for (let from = afterS; slot !== null && slot <= afterS; slot = nextOfCalendar(calendar, zone, from)) from += 900;
+  return slot;
+}
+
+/** Intervals count from the epoch; the division truncates, as the server's does before an interval's first time. */
+function nextOfInterval({ everyS, offsetS }: Interval, afterS: number): number {
+  return (Math.trunc((afterS - offsetS) / everyS) + 1) * everyS + offsetS;
+}
+
+const floorS = (moment: Date) => Math.floor(moment.getTime() / 1_000);
+const dateOrNull = (epochS: number | null) => (epochS === null ? null : new Date(epochS * 1_000));
