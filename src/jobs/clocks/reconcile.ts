@@ -1,0 +1,131 @@
+/**
+ * Makes Temporal's schedule what the clock's row says (design.md "Truth"; semantics.md 5, 7, 8). Level-triggered: it looks at the row and at the schedule, never at
+ * what somebody said had changed, so that it may run twice, late, or in two processes at once.
+ *
+ * Who wins when two run at once? Whoever has the row's newest generation: a generation is only noted as observed while the row still has it, an update carries
+ * the conflict token of the description it was decided on, and nobody overwrites a newer generation that the description shows. No Postgres connection
+ * is held while Temporal is asked. A process that dies between its write to Temporal and its note in the row is mended by the next one, or by the sweep.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Client } from '@temporalio/client';
+import type { Log } from '../../log.ts';
+import { isPostgresAway, type Pool } from '../../postgres.ts';
+import { isTemporalAway } from '../../temporal.ts';
+import { clockDesired, clockNoteFailure, type DesiredClock } from './clock-store.ts';
+import { createObservedWriter } from './observed-writer.ts';
+import { createScheduleCalls } from './schedule-calls.ts';
+import { differences, generationInNote, scheduleOf } from './schedule-shape.ts';
+
+export type Sync = 'synced' | 'pending';
+export type Reconciler = ReturnType<typeof createReconciler>;
+export type ReconcilerDeps = { pool: Pool; temporal: Client; log: Log };
+
+/** How often one call goes round because the row or the schedule moved under it; after that the next try comes later. */
+const ROUNDS = 6;
+/** Waits before each look whether an update has happened, milliseconds. */
+const LOOKS_MS = [0, 20, 60, 150, 400];
+
+export function createReconciler({ pool, temporal, log }: ReconcilerDeps) {
+  const calls = createScheduleCalls(temporal);
+  const noteObserved = createObservedWriter(pool);
+
+  /** One round towards `desired`; true when Temporal is known to have it. */
+  async function bringAbout(desired: DesiredClock, signal: AbortSignal | undefined): Promise<boolean> {
+    if (desired.deleted) {
+      await calls.remove(desired.id, signal);
+      return true;
+    }
+    const wanted = await scheduleOf(temporal, desired);
+    // a first generation is not described: it is nearly always really the first
+    if (desired.observedGeneration === 0 && (await calls.create(desired.id, wanted, signal))) return true;
+    const described = await calls.describe(desired.id, signal);
+    if (!described) return calls.create(desired.id, wanted, signal);
+    if ((await differences(temporal, described.schedule, wanted)).length === 0) return true;
+    if (generationInNote(described.schedule.state?.notes) > desired.generation) {
+      const now = await clockDesired(pool, desired.id);
+      if (now?.generation !== desired.generation) return false; // this process is the one that is late
+    }
+    if (!(await calls.update(desired.id, wanted, described.conflictToken, signal))) return false;
+    return happened(desired.id, wanted, signal);
+  }
+
+  /** Looks until the schedule is as wanted: an update that was answered has not happened yet, and may never. */
+  async function happened(
+    clockId: string,
+    wanted: Awaited<ReturnType<typeof scheduleOf>>,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    for (const wait of LOOKS_MS) {
+      if (wait > 0) await sleep(wait, undefined, signal ? { signal } : {});
+      const described = await calls.describe(clockId, signal);
+      if (!described) return false;
+      if ((await differences(temporal, described.schedule, wanted)).length === 0) return true;
+    }
+    return false;
+  }
+
+  async function converge(clockId: string, known: DesiredClock | undefined, signal: AbortSignal | undefined): Promise<Sync> {
+    let desired = known ?? (await clockDesired(pool, clockId));
+    for (let round = 0; round < ROUNDS; round += 1) {
+      if (desired === null) {
+        // the row went while we were writing: what we wrote has no owner
+        if (round > 0) await calls.remove(clockId, signal);
+        return 'synced';
+      }
+      const settled = round === 0 && !known && desired.generation === desired.observedGeneration;
+      if (settled) return 'synced';
+      if ((await bringAbout(desired, signal)) && (await noteObserved(clockId, desired.generation))) return 'synced';
+      desired = await clockDesired(pool, clockId);
+    }
+    if (desired) await clockNoteFailure(pool, clockId, desired.generation, 'the schedule kept changing, or an update of it did not happen');
+    return 'pending';
+  }
+
+  /**
+   * Reconciles one clock. `synced`: Temporal has what the row says now (or the clock is gone). `pending`: not yet; the next try is noted in the row and is the
+   * controller's. Never throws: a server that is away, Temporal or Postgres, is `pending`.
+   * @param signal ends the calls under way; the answer is then `pending`.
+   * @param known the clock as the caller has just committed it, which saves reading it back. Safe when it is out of date: the generation decides.
+   */
+  async function reconcileClock(clockId: string, signal?: AbortSignal, known?: DesiredClock): Promise<Sync> {
+    try {
+      return await converge(clockId, known, signal);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      const expected = isTemporalAway(error) || isPostgresAway(error) || signal?.aborted;
+      log[expected ? 'debug' : 'warn']({ clock: clockId, error: message }, 'a clock could not be reconciled yet');
+      await noteFailure(clockId, known?.generation, message);
+      return 'pending';
+    }
+  }
+
+  async function noteFailure(clockId: string, generation: number | undefined, message: string): Promise<void> {
+    try {
+      const failed = generation ?? (await clockDesired(pool, clockId))?.generation;
+      if (failed !== undefined) await clockNoteFailure(pool, clockId, failed, message);
+    } catch (error) {
+      // without the note the clock is simply due again at once
+      if (!isPostgresAway(error))
+        log.warn(
+          { clock: clockId, error: error instanceof Error ? error.message : String(error) },
+          'a failed reconcile could not be noted',
+        );
+    }
+  }
+
+  /**
+   * The same with a limit on the wait: after `budgetMs` the answer is `pending` while the work goes on behind it.
+   */
+  async function within(budgetMs: number, clockId: string, known?: DesiredClock): Promise<Sync> {
+    if (budgetMs <= 0) return 'pending';
+    const timer = new AbortController();
+    const late = sleep(budgetMs, 'pending' as const, { signal: timer.signal, ref: false }).catch(() => 'pending' as const);
+    try {
+      return await Promise.race([reconcileClock(clockId, undefined, known), late]);
+    } finally {
+      timer.abort();
+    }
+  }
+
+  return { reconcileClock, within };
+}
