@@ -92,15 +92,30 @@ function walkerOf(timing: Timing): Walker {
 
 /** The union of calendars and intervals, in any zone. Exported for the comparison with undisturbed wall time (`dst.ts`). */
 export function createWalker(calendars: CompiledCalendar[], intervals: readonly Interval[], zone: Zone): Walker {
+  const nexts = calendars.map((calendar) => createCalendarWalker(calendar, zone));
   return (afterS) => {
     const from = Math.max(afterS, -1);
     let next = Number.POSITIVE_INFINITY;
-    for (const calendar of calendars) {
-      const slot = strictlyNext(calendar, zone, from);
-      if (slot !== null && slot < next) next = slot;
-    }
+    for (const nextOf of nexts) next = Math.min(next, nextOf(from));
     for (const interval of intervals) next = Math.min(next, nextOfInterval(interval, from));
     return next < END_S && next - from <= HORIZON_S ? next : null;
+  };
+}
+
+const STEADY_S = 2 * 86_400;
+
+/**
+ * One calendar, which remembers its last answer: a union of fifty crons asks each of them again for every slot of any of them. From a later start the answer is the same
+ * unless the zone's offset changes within two days of it: away from changes the walk leaves the start's day at midnight in the same state.
+ */
+function createCalendarWalker(calendar: CompiledCalendar, zone: Zone): (afterS: number) => number {
+  let from = Number.POSITIVE_INFINITY;
+  let next = Number.POSITIVE_INFINITY;
+  return (afterS) => {
+    if (afterS >= from && afterS < next && (afterS === from || zone.isSteady(afterS - STEADY_S, afterS + STEADY_S))) return next;
+    from = afterS;
+    next = strictlyNext(calendar, zone, afterS) ?? Number.POSITIVE_INFINITY;
+    return next;
   };
 }
 

@@ -17,6 +17,8 @@ export type Zone = {
   offsetAt: (epochS: number) => number;
   /** Epoch second of a wall time given as if it were UTC. A wall time in a gap, or a repeated one, resolves as Temporal's server does. */
   epochOf: (wallS: number) => number;
+  /** True when the offset never changes within `[fromS, toS]`. */
+  isSteady: (fromS: number, toS: number) => boolean;
   /** Offset changes with `fromS < at <= toS`. */
   changes: (fromS: number, toS: number) => ZoneChange[];
 };
@@ -52,7 +54,7 @@ export function zoneOf(name: string): Zone {
 
 /** A zone with one offset for ever, in seconds. */
 export function fixedZone(offsetS: number): Zone {
-  return { id: `fixed:${offsetS}`, offsetAt: () => offsetS, epochOf: (wallS) => wallS - offsetS, changes: () => [] };
+  return { id: `fixed:${offsetS}`, offsetAt: () => offsetS, epochOf: (wallS) => wallS - offsetS, isSteady: () => true, changes: () => [] };
 }
 
 function createZone(id: string, changes: ZoneChange[]): Zone {
@@ -79,6 +81,10 @@ function createZone(id: string, changes: ZoneChange[]): Zone {
     offsetAt,
     // Go's time.Date: guess with the offset valid when the wall time is read as UTC, then take the offset valid at the guessed moment.
     epochOf: (wallS) => wallS - offsetAt(wallS - offsetAt(wallS)),
+    isSteady: (fromS, toS) => {
+      offsetAt(fromS);
+      return toS < at[current + 1]!;
+    },
     changes: (fromS, toS) => changes.filter((change) => change.at > fromS && change.at <= toS),
   };
 }

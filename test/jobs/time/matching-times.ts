@@ -26,13 +26,20 @@ export async function serverTimes(client: Client, scheduleId: string, from: numb
     startTime: { seconds: longOf(from) },
     endTime: { seconds: longOf(to) },
   });
-  return (startTime ?? []).map((time) => Number(time.seconds ?? 0));
+  const times = (startTime ?? []).map((time) => Number(time.seconds ?? 0));
+  // Where a zone leaves out a whole day the server can go back in time and repeat itself for ever; it means nothing from there on.
+  const back = times.findIndex((time, index) => time <= (times[index - 1] ?? Number.NEGATIVE_INFINITY));
+  return back < 0 ? times : times.slice(0, back);
 }
 
 /** Ours for the same question, without the window between two slots being cut. */
 export function oracleTimes(timing: Timing, from: number, to: number): number[] {
   const times: number[] = [];
-  for (let at = nextSlot(timing, new Date(from * 1000)); at && at.getTime() / 1000 <= to && times.length < MOST_TIMES; at = nextSlot(timing, at)) {
+  for (
+    let at = nextSlot(timing, new Date(from * 1000));
+    at && at.getTime() / 1000 <= to && times.length < MOST_TIMES;
+    at = nextSlot(timing, at)
+  ) {
     times.push(at.getTime() / 1000);
   }
   return times;
@@ -42,7 +49,8 @@ export function oracleTimes(timing: Timing, from: number, to: number): number[] 
 export function firstDifference(ours: readonly number[], theirs: readonly number[]): string | null {
   const length = Math.max(ours.length, theirs.length);
   for (let index = 0; index < length; index += 1) {
-    if (ours[index] !== theirs[index]) return `time ${index + 1} of ${ours.length}/${theirs.length}: ours ${iso(ours[index])}, the server's ${iso(theirs[index])}`;
+    if (ours[index] !== theirs[index])
+      return `time ${index + 1} of ${ours.length}/${theirs.length}: ours ${iso(ours[index])}, the server's ${iso(theirs[index])}`;
   }
   return null;
 }

@@ -26,10 +26,13 @@ async function compareOnward(): Promise<void> {
     times += theirs.length;
     if (difference) {
       different += 1;
-      console.log(`${JSON.stringify({ crons: next.crons, intervals: next.timing.intervals, zone: next.timing.timezone })} after ${new Date(next.from * 1000).toISOString()}: ${difference}`);
+      console.log(
+        `${JSON.stringify({ crons: next.crons, intervals: next.timing.intervals, zone: next.timing.timezone })} after ${new Date(next.from * 1000).toISOString()}: ${difference}`,
+      );
     }
     done += 1;
-    if (done % 500 === 0) console.log(`${done} done, ${times} times compared, ${different} different, ${Math.round((performance.now() - started) / 1000)} s`);
+    if (done % 500 === 0)
+      console.log(`${done} done, ${times} times compared, ${different} different, ${Math.round((performance.now() - started) / 1000)} s`);
   }
 }
 await Promise.all(Array.from({ length: 8 }, compareOnward));

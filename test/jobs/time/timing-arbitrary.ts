@@ -4,26 +4,42 @@ import { compileCron } from '../../../src/jobs/time/cron.ts';
 import { normaliseTiming, type Timing } from '../../../src/jobs/time/timing.ts';
 import { zoneOf } from '../../../src/jobs/time/zone.ts';
 
+// biome-ignore format: a table
 export const ODD_ZONES = [
   'UTC', 'America/New_York', 'Europe/Berlin', 'Europe/London', 'Australia/Lord_Howe', 'America/St_Johns', 'Asia/Kathmandu', 'Africa/Casablanca',
   'America/Santiago', 'America/Havana', 'Africa/Cairo', 'Asia/Beirut', 'America/Sao_Paulo', 'Pacific/Apia', 'Antarctica/Troll', 'Pacific/Chatham',
   'Asia/Tehran', 'America/Caracas', 'Europe/Dublin', 'Atlantic/Azores', 'America/Scoresbysund', 'Asia/Gaza', 'Africa/El_Aaiun', 'Pacific/Kiritimati',
-] as const; // prettier-ignore
+] as const;
 
 const inField = (min: number, max: number): fc.Arbitrary<string> =>
   fc.oneof(
     { weight: 3, arbitrary: fc.constant('*') },
     { weight: 4, arbitrary: fc.integer({ min, max }).map(String) },
     { weight: 2, arbitrary: fc.uniqueArray(fc.integer({ min, max }), { minLength: 2, maxLength: 4 }).map((list) => list.join(',')) },
-    { weight: 2, arbitrary: fc.tuple(fc.integer({ min, max }), fc.integer({ min, max })).map(([a, b]) => `${Math.min(a, b)}-${Math.max(a, b)}`) },
+    {
+      weight: 2,
+      arbitrary: fc.tuple(fc.integer({ min, max }), fc.integer({ min, max })).map(([a, b]) => `${Math.min(a, b)}-${Math.max(a, b)}`),
+    },
     { weight: 2, arbitrary: fc.integer({ min: 1, max: Math.max(1, max - min) }).map((step) => `*/${step}`) },
   );
 
 /** Hours in which clocks change come up more often. */
 const hour = fc.oneof(inField(0, 23), fc.integer({ min: 0, max: 3 }).map(String), fc.constantFrom('0-3', '1,2', '23', '*/2'));
-const dayOfMonth = fc.oneof({ weight: 3, arbitrary: fc.constant('*') }, { weight: 2, arbitrary: inField(1, 31) }, { weight: 1, arbitrary: fc.constant('29') });
-const month = fc.oneof({ weight: 3, arbitrary: fc.constant('*') }, { weight: 1, arbitrary: inField(1, 12) }, { weight: 1, arbitrary: fc.constantFrom('2', 'MAR', '10,11') });
-const dayOfWeek = fc.oneof({ weight: 3, arbitrary: fc.constant('*') }, { weight: 2, arbitrary: inField(0, 6) }, { weight: 1, arbitrary: fc.constantFrom('SUN', 'MON-FRI', '6,7') });
+const dayOfMonth = fc.oneof(
+  { weight: 3, arbitrary: fc.constant('*') },
+  { weight: 2, arbitrary: inField(1, 31) },
+  { weight: 1, arbitrary: fc.constant('29') },
+);
+const month = fc.oneof(
+  { weight: 3, arbitrary: fc.constant('*') },
+  { weight: 1, arbitrary: inField(1, 12) },
+  { weight: 1, arbitrary: fc.constantFrom('2', 'MAR', '10,11') },
+);
+const dayOfWeek = fc.oneof(
+  { weight: 3, arbitrary: fc.constant('*') },
+  { weight: 2, arbitrary: inField(0, 6) },
+  { weight: 1, arbitrary: fc.constantFrom('SUN', 'MON-FRI', '6,7') },
+);
 
 const compiles = (cron: string) => {
   try {
@@ -39,9 +55,20 @@ export const cronArbitrary: fc.Arbitrary<string> = fc
   .map(([second, ...rest]) => [...(second === null ? [] : [second]), ...rest].join(' '))
   .filter(compiles);
 
-const interval = fc.oneof(fc.constantFrom(60, 900, 3_600, 5_400, 86_400, 604_800), fc.integer({ min: 1, max: 2_000_000 })).chain((everyS) =>
-  fc.integer({ min: 0, max: everyS - 1 }).map((offsetS) => ({ everyS, offsetS })),
-);
+const interval = fc
+  .oneof(fc.constantFrom(60, 900, 3_600, 5_400, 86_400, 604_800), fc.integer({ min: 1, max: 2_000_000 }))
+  .chain((everyS) => fc.integer({ min: 0, max: everyS - 1 }).map((offsetS) => ({ everyS, offsetS })));
+
+/**
+ * Left out: whole days that a zone skipped when it crossed the date line, where the server's walk goes back in time (Samoa 2011, Kiribati 1994), and rules that have
+ * changed in recent releases of the zone data, of which Node and the server may have different ones.
+ */
+function isComparable({ timing, from, to }: Case): boolean {
+  const changes = zoneOf(timing.timezone).changes(from - 172_800, to + 172_800);
+  if (changes.some(({ before, after }) => Math.abs(after - before) > 7_200)) return false;
+  return !RULES_CHANGED_LATELY.has(timing.timezone) || to < Date.UTC(2026, 0, 1) / 1000;
+}
+const RULES_CHANGED_LATELY = new Set(['Africa/Casablanca', 'Africa/El_Aaiun']);
 
 export type Case = { crons: string[]; timing: Timing; from: number; to: number };
 
@@ -66,5 +93,6 @@ export function caseArbitrary(firstYear = 1980, lastYear = 2037): fc.Arbitrary<C
       const from = nearChange > 0 && change ? change.at - lead : Math.floor(first + position * (last - first));
       const timing = normaliseTiming({ calendars: crons.flatMap(compileCron), intervals, timezone });
       return { crons, timing, from: Math.max(first, from), to: Math.min(last, from + length + lead) };
-    });
+    })
+    .filter(isComparable);
 }
