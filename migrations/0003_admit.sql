@@ -146,8 +146,8 @@ END $$;
 -- verdict: run | wait | skipped_overlap | buffer_dropped, all with a row; not_found | disabled | paused without one.
 CREATE FUNCTION admit_trigger(
   p_team text, p_job text, p_id text, p_partition_at timestamptz, p_trigger text, p_slot timestamptz, p_input json, p_has_input boolean,
-  p_requested_by text, p_retry_of text, p_pinned_generation bigint, p_timeout_ms bigint, p_buffer_limit integer
-) RETURNS TABLE (verdict text, pause jsonb, blocking text) LANGUAGE plpgsql AS $$
+  p_requested_by text, p_retry_of text, p_pinned_generation bigint, p_timeout_ms bigint, p_buffer_limit integer, p_request_id text
+) RETURNS TABLE (verdict text, pause jsonb) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   v_runtime  job_runtime%ROWTYPE;
@@ -156,10 +156,10 @@ DECLARE
 BEGIN
   SELECT * INTO v_runtime FROM job_runtime r WHERE r.team = p_team AND r.job_id = p_job FOR UPDATE;
   v_now := clock_timestamp();
-  IF NOT FOUND THEN RETURN QUERY SELECT 'not_found', NULL::jsonb, NULL::text; RETURN; END IF;
-  IF NOT v_runtime.enabled THEN RETURN QUERY SELECT 'disabled', NULL::jsonb, NULL::text; RETURN; END IF;
+  IF NOT FOUND THEN RETURN QUERY SELECT 'not_found', NULL::jsonb; RETURN; END IF;
+  IF NOT v_runtime.enabled THEN RETURN QUERY SELECT 'disabled', NULL::jsonb; RETURN; END IF;
   IF v_runtime.paused_at IS NOT NULL AND v_runtime.block_manual THEN
-    RETURN QUERY SELECT 'paused', j.pause, NULL::text FROM jobs j WHERE j.id = p_job; RETURN;
+    RETURN QUERY SELECT 'paused', j.pause FROM jobs j WHERE j.id = p_job; RETURN;
   END IF;
 
   IF v_runtime.overlap IN ('cancel_other', 'terminate_other') AND v_runtime.active + v_runtime.waiting > 0 THEN
@@ -178,13 +178,16 @@ BEGIN
   UPDATE job_runtime r
      SET active = r.active + (v_verdict = 'run')::integer, waiting = r.waiting + (v_verdict = 'wait')::integer
    WHERE r.job_id = p_job AND v_verdict IN ('run', 'wait');
-  RETURN QUERY SELECT v_verdict, NULL::jsonb, NULL::text;
+  INSERT INTO audit_events (team, at, actor, action, subject_kind, subject_id, after, request_id)
+  VALUES (p_team, v_now, p_requested_by, CASE p_trigger WHEN 'retry' THEN 'execution.retried' ELSE 'job.triggered' END, 'job', p_job,
+          json_build_object('execution', p_id, 'verdict', v_verdict, 'retryOf', p_retry_of), p_request_id);
+  RETURN QUERY SELECT v_verdict, NULL::jsonb;
 END $$;
 
 -- Admits a row that is already there when its workflow begins: trigger, retry, released or late slot, one-off. Decisions as in admit_slot.
 -- A one-off counts from here on, so the overlap and catch-up policies are asked now (semantics.md 17).
 CREATE FUNCTION admit_queued(p_team text, p_partition_at timestamptz, p_id text, p_workflow_id text, p_run_id text, p_buffer_limit integer)
-RETURNS TABLE (decision text, id text, reason text, due_at timestamptz, tries integer, generation bigint, job_name text, document json)
+RETURNS TABLE (decision text, id text, reason text, due_at timestamptz, tries integer, generation bigint, job_name text, document json, timeout_ms bigint)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -232,7 +235,7 @@ BEGIN
              WHEN NOT e.counted THEN 'early'
              ELSE 'run'
            END,
-           e.id, e.reason, e.due_at, e.tries, e.generation, e.job_name, d.document
+           e.id, e.reason, e.due_at, e.tries, e.generation, e.job_name, d.document, e.timeout_ms
       FROM job_executions e
       LEFT JOIN job_revisions d ON d.job_id = e.job_id AND d.generation = e.generation
      WHERE e.partition_at = p_partition_at AND e.id = p_id;

@@ -1,0 +1,99 @@
+/** Admit as the workflows ask for it: works out the slot's successor with the oracle and puts the question to Postgres. */
+import { activityInfo } from '@temporalio/activity';
+import type { Config } from '../config.ts';
+import { planOf, SHORT_TARGET_MS } from '../jobs/execution-plan.ts';
+import { type AdmittedRow, admitQueued, admitSlot } from '../jobs/execution-store.ts';
+import { partitionAtOf } from '../jobs/ids.ts';
+import { isSlot, nextSlot } from '../jobs/time/oracle.ts';
+import type { Timing } from '../jobs/time/timing.ts';
+import type { Pool } from '../postgres.ts';
+import type { Admission, ExecutionActivities } from '../workflows/execution-activities.ts';
+import { withPatience } from './patience.ts';
+
+/** Clocks whose timing this worker remembers, so that a slot takes one round trip. The hash is checked by admit every time. */
+const REMEMBERED_CLOCKS = 20_000;
+/** Postgres: no partition of relation found for row. */
+const NO_PARTITION = '23514';
+
+export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config, 'BUFFER_LIMIT_SLOTS' | 'BUFFER_LIMIT_TRIGGERS'> }) {
+  const timings = new Map<string, { hash: string; timing: Timing }>();
+
+  function remember(clock: string, known: { hash: string; timing: Timing }): void {
+    timings.delete(clock);
+    timings.set(clock, known);
+    if (timings.size > REMEMBERED_CLOCKS) timings.delete(timings.keys().next().value!);
+  }
+
+  async function decideSlot(input: { team: string; clock: string; slot: string }): Promise<Admission> {
+    const nominal = new Date(input.slot);
+    for (;;) {
+      const known = timings.get(input.clock);
+      if (known && !isSlot(known.timing, nominal)) {
+        // Fired by a timing that Temporal has not yet forgotten; unless ours is the old one, nobody expects this time.
+        const stale = await ask(null, null);
+        if (stale[0]?.decision !== 'stale' || stale[0].timing_hash === known.hash) return { decision: 'none' };
+        remember(input.clock, { hash: stale[0].timing_hash, timing: stale[0].timing });
+        continue;
+      }
+      const rows = await ask(known?.hash ?? null, known ? nextSlot(known.timing, nominal) : null);
+      const row = rows[0];
+      if (!row) return { decision: 'none' };
+      if (row.decision !== 'stale') return admissionOf(row);
+      remember(input.clock, { hash: row.timing_hash, timing: row.timing });
+    }
+
+    async function ask(timingHash: string | null, successor: Date | null) {
+      const { runId } = activityInfo().workflowExecution!;
+      const question = {
+        team: input.team,
+        clock: input.clock,
+        nominal,
+        timingHash,
+        successor,
+        workflowId: null,
+        runId,
+        bufferLimit: config.BUFFER_LIMIT_SLOTS,
+      };
+      return await withPatience(async () => {
+        try {
+          return await admitSlot(pool, question);
+        } catch (error) {
+          if ((error as { code?: string }).code !== NO_PARTITION) throw error;
+          await pool.query('SELECT ensure_partitions($1)', [nominal]);
+          return await admitSlot(pool, question);
+        }
+      });
+    }
+  }
+
+  const activities: Pick<ExecutionActivities, 'admitSlot' | 'admitQueued'> = {
+    admitSlot: decideSlot,
+    async admitQueued({ team, execution }) {
+      const partitionAt = partitionAtOf(execution);
+      if (!partitionAt) return { decision: 'none' };
+      const { workflowId, runId } = activityInfo().workflowExecution!;
+      const row = await withPatience(() =>
+        admitQueued(pool, { team, partitionAt, id: execution, workflowId, runId, bufferLimit: config.BUFFER_LIMIT_TRIGGERS }),
+      );
+      return row ? admissionOf(row) : { decision: 'none' };
+    },
+  };
+  return activities;
+}
+
+function admissionOf(row: AdmittedRow): Admission {
+  const execution = row.id;
+  if (row.decision === 'wait') return { decision: 'wait', execution };
+  if (row.decision === 'early') return { decision: 'early', execution, dueAt: row.due_at.getTime() };
+  if (row.decision !== 'run') return { decision: row.decision, execution, reason: row.reason };
+  const plan = planOf(row.document!, row.timeout_ms ? Number(row.timeout_ms) : null);
+  return {
+    decision: 'run',
+    execution,
+    dueAt: row.due_at.getTime(),
+    triesDone: row.tries,
+    timeoutMs: plan.timeoutMs,
+    deadlineMs: plan.deadlineMs,
+    long: plan.timeoutMs > SHORT_TARGET_MS,
+  };
+}

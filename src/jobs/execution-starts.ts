@@ -1,0 +1,90 @@
+/**
+ * Starts the workflow of a row that is admitted already. The row is the truth: a start that fails now is made by the controller later,
+ * and a start that is made twice ends in the row's claim, not in a second call (semantics.md 16, 19).
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Client, WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
+import { defineSearchAttributeKey, SearchAttributeType, TypedSearchAttributes } from '@temporalio/common';
+import type { Log } from '../log.ts';
+import { isPostgresAway, type Pool } from '../postgres.ts';
+import { isTemporalAway } from '../temporal.ts';
+import type { ExecuteJobInput } from '../workflows/execution-activities.ts';
+import { type ExecutionStart, noteStarted } from './execution-store.ts';
+import { jobIdOf, taskQueueFor } from './ids.ts';
+
+/** Temporal's own attribute: makes the Web UI and the CLI list our starts beside the schedule's. */
+const SCHEDULED_BY = defineSearchAttributeKey('TemporalScheduledById', SearchAttributeType.KEYWORD);
+/** An older run of the same workflow id may be just about to close; it is asked again after these pauses. */
+const SAME_ID_PAUSES_MS = [30, 100, 300];
+
+export type Starter = ReturnType<typeof createStarter>;
+
+export function createStarter({ pool, temporal, log }: { pool: Pool; temporal: Client; log: Log }) {
+  const underway = new Set<Promise<unknown>>();
+
+  /**
+   * Starts the workflow, with a start delay when the row is due later.
+   * `pending`: Temporal or Postgres is away, or a run of that id is still open; the controller looks again.
+   */
+  async function start(row: ExecutionStart): Promise<'started' | 'pending'> {
+    const delayMs = Date.parse(row.dueAt) - Date.now();
+    const input: ExecuteJobInput = { team: row.team, execution: row.id };
+    for (const pauseMs of [...SAME_ID_PAUSES_MS, null]) {
+      try {
+        const handle = await temporal.workflow.start('executeJob', {
+          workflowId: row.workflowId,
+          taskQueue: taskQueueFor(row.queue),
+          args: [input],
+          workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+          workflowIdConflictPolicy: 'FAIL',
+          typedSearchAttributes: new TypedSearchAttributes([{ key: SCHEDULED_BY, value: jobIdOf(row.id) ?? row.id }]),
+          staticSummary: row.jobName,
+          priority: { priorityKey: row.priority },
+          ...(delayMs > 0 ? { startDelay: delayMs } : {}),
+        });
+        await noteStarted(pool, {
+          partitionAt: row.partitionAt,
+          id: row.id,
+          workflowId: row.workflowId,
+          runId: handle.firstExecutionRunId,
+        });
+        return 'started';
+      } catch (error) {
+        if (error instanceof WorkflowExecutionAlreadyStartedError) {
+          if (pauseMs === null) return 'pending';
+          await sleep(pauseMs);
+          continue;
+        }
+        const away = isTemporalAway(error) || isPostgresAway(error);
+        log[away ? 'info' : 'warn'](
+          { execution: row.id, error: String(error) },
+          'an execution could not be started yet; the controller will',
+        );
+        return 'pending';
+      }
+    }
+    return 'pending';
+  }
+
+  /** Starts in the background; `drain` waits for it. */
+  function startSoon(row: ExecutionStart | null): void {
+    if (!row) return;
+    const starting = start(row).finally(() => underway.delete(starting));
+    underway.add(starting);
+  }
+
+  /** Starts, but waits no longer than the budget; the start goes on behind. */
+  async function within(budgetMs: number, row: ExecutionStart): Promise<'started' | 'pending'> {
+    const starting = start(row).finally(() => underway.delete(starting));
+    underway.add(starting);
+    const clock = new AbortController();
+    const late = sleep(budgetMs, 'pending' as const, { signal: clock.signal }).catch(() => 'pending' as const);
+    try {
+      return await Promise.race([starting, late]);
+    } finally {
+      clock.abort();
+    }
+  }
+
+  return { start, startSoon, within, drain: async () => void (await Promise.allSettled([...underway])) };
+}

@@ -1,0 +1,243 @@
+/** The statements on executions: admit, claim, record, close. The rules are in migrations/0003 and 0004; these are their typed callers. */
+import type { Queryable } from '../postgres.ts';
+import type { JobDocument } from './job-document.ts';
+import type { Timing } from './time/timing.ts';
+
+/** What a workflow start needs to know of a row (`start_of` in SQL). */
+export type ExecutionStart = {
+  team: string;
+  id: string;
+  partitionAt: string;
+  workflowId: string;
+  queue: string;
+  /** Not before this time. */
+  dueAt: string;
+  priority: number;
+  jobName: string;
+};
+
+export type AdmittedRow = {
+  decision: 'run' | 'wait' | 'skipped' | 'ended' | 'duplicate' | 'paused' | 'early';
+  id: string;
+  reason: string | null;
+  due_at: Date;
+  tries: number;
+  generation: string;
+  job_name: string;
+  document: JobDocument | null;
+  /** A trigger's own timeout. */
+  timeout_ms?: string | null;
+};
+export type AdmittedSlot = AdmittedRow | { decision: 'stale'; timing_hash: string; timing: Timing };
+
+/** Admits one slot of a clock for all its members; the arguments and decisions are described at `admit_slot`. */
+export async function admitSlot(
+  database: Queryable,
+  slot: {
+    team: string;
+    clock: string;
+    nominal: Date;
+    timingHash: string | null;
+    successor: Date | null;
+    workflowId: string | null;
+    runId: string | null;
+    bufferLimit: number;
+  },
+): Promise<AdmittedSlot[]> {
+  const { rows } = await database.query<AdmittedSlot>({
+    name: 'admit-slot',
+    text: `SELECT decision, id, reason, due_at, tries, generation, job_name, document, timing_hash, timing
+             FROM admit_slot($1, $2, $3, $4, $5, $6, $7, $8)`,
+    values: [slot.team, slot.clock, slot.nominal, slot.timingHash, slot.successor, slot.workflowId, slot.runId, slot.bufferLimit],
+  });
+  return rows;
+}
+
+/** Admits a row that exists already (trigger, retry, one-off, released or late slot) for the workflow run that begins to serve it. */
+export async function admitQueued(
+  database: Queryable,
+  row: { team: string; partitionAt: Date; id: string; workflowId: string; runId: string; bufferLimit: number },
+): Promise<AdmittedRow | null> {
+  const { rows } = await database.query<AdmittedRow>({
+    name: 'admit-queued',
+    text: `SELECT decision, id, reason, due_at, tries, generation, job_name, document, timeout_ms
+             FROM admit_queued($1, $2, $3, $4, $5, $6)`,
+    values: [row.team, row.partitionAt, row.id, row.workflowId, row.runId, row.bufferLimit],
+  });
+  return rows[0] ?? null;
+}
+
+export type TriggerVerdict = 'run' | 'wait' | 'skipped_overlap' | 'buffer_dropped' | 'not_found' | 'disabled' | 'paused';
+
+/** Inserts and decides an execution that somebody asks for. Durable when it returns (outside a transaction). */
+export async function admitTrigger(
+  database: Queryable,
+  trigger: {
+    team: string;
+    job: string;
+    id: string;
+    partitionAt: Date;
+    kind: 'manual' | 'retry' | 'backfill' | 'batch';
+    slot: Date | null;
+    input: unknown;
+    hasInput: boolean;
+    requestedBy: string;
+    retryOf: string | null;
+    pinnedGeneration: number | null;
+    timeoutMs: number | null;
+    bufferLimit: number;
+    requestId: string;
+  },
+): Promise<{ verdict: TriggerVerdict; pause: { reason?: string } | null }> {
+  const { rows } = await database.query<{ verdict: TriggerVerdict; pause: { reason?: string } | null }>({
+    name: 'admit-trigger',
+    text: 'SELECT verdict, pause FROM admit_trigger($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)',
+    values: [
+      trigger.team,
+      trigger.job,
+      trigger.id,
+      trigger.partitionAt,
+      trigger.kind,
+      trigger.slot,
+      trigger.hasInput ? JSON.stringify(trigger.input) : null,
+      trigger.hasInput,
+      trigger.requestedBy,
+      trigger.retryOf,
+      trigger.pinnedGeneration,
+      trigger.timeoutMs,
+      trigger.bufferLimit,
+      trigger.requestId,
+    ],
+  });
+  return rows[0] ?? { verdict: 'not_found', pause: null };
+}
+
+export type ClaimedRow = {
+  verdict: 'run' | 'recorded' | 'cancelled' | 'paused' | 'ended' | 'fenced';
+  attempt: number;
+  status: string;
+  error: { type: string; message: string } | null;
+  generation: string;
+  document: JobDocument;
+  input: unknown;
+  has_input: boolean;
+  timeout_ms: string | null;
+  slot: Date | null;
+  due_at: Date;
+  started_at: Date;
+  job_id: string;
+  job_name: string;
+  max_attempts: number;
+  trigger: string;
+  queue: string;
+  service: { baseUrl: string; headers: Record<string, string> } | null;
+  released: ExecutionStart | null;
+};
+
+/** Takes the right to make one call, immediately before it (semantics.md 3). */
+export async function claimExecution(
+  database: Queryable,
+  claim: { team: string; partitionAt: Date; id: string; runId: string; tryNumber: number },
+): Promise<ClaimedRow> {
+  const { rows } = await database.query<ClaimedRow>({
+    name: 'claim-execution',
+    text: `SELECT verdict, attempt, status, error, generation, document, input, has_input, timeout_ms, slot, due_at, started_at,
+                  job_id, job_name, max_attempts, trigger, queue, service, released
+             FROM claim_execution($1, $2, $3, $4, $5)`,
+    values: [claim.team, claim.partitionAt, claim.id, claim.runId, claim.tryNumber],
+  });
+  return rows[0]!;
+}
+
+export type RecordedRow = {
+  id: string;
+  /** False: a newer claim owns the row, or it had ended. */
+  applied: boolean;
+  status: string;
+  reason: string | null;
+  job_name: string;
+  started_at: Date;
+  finished_at: Date | null;
+  due_at: Date;
+  released: ExecutionStart | null;
+};
+
+/** Writes outcomes of attempts, one or many in one statement; see `record_outcomes`. */
+export async function recordOutcomes(database: Queryable, outcomes: readonly object[]): Promise<RecordedRow[]> {
+  const { rows } = await database.query<RecordedRow>({
+    name: 'record-outcomes',
+    text: 'SELECT id, applied, status, reason, job_name, started_at, finished_at, due_at, released FROM record_outcomes($1)',
+    values: [JSON.stringify(outcomes)],
+  });
+  return rows;
+}
+
+export type CancelVerdict = 'not_found' | 'finished' | 'requested' | 'cancelled';
+
+/** Asks an execution to stop; see `cancel_execution`. */
+export async function cancelExecution(
+  database: Queryable,
+  row: { team: string; partitionAt: Date; id: string; by: string },
+): Promise<{ verdict: CancelVerdict; workflow_id: string | null; run_id: string | null; released: ExecutionStart | null }> {
+  const { rows } = await database.query<{
+    verdict: CancelVerdict;
+    workflow_id: string | null;
+    run_id: string | null;
+    released: ExecutionStart | null;
+  }>({
+    name: 'cancel-execution',
+    text: 'SELECT verdict, workflow_id, run_id, released FROM cancel_execution($1, $2, $3, $4)',
+    values: [row.team, row.partitionAt, row.id, row.by],
+  });
+  return rows[0]!;
+}
+
+export type ClosedRow = {
+  applied: boolean;
+  status: string;
+  workflow_id: string | null;
+  run_id: string | null;
+  released: ExecutionStart | null;
+};
+
+/** Makes an unfinished row terminal at once and fences whatever comes later. Null: there is no such row. */
+export async function closeExecution(
+  database: Queryable,
+  row: { team: string; partitionAt: Date; id: string; status: string; reason: string | null; error: object | null; by: string },
+): Promise<ClosedRow | null> {
+  const { rows } = await database.query<ClosedRow>({
+    name: 'close-execution',
+    text: 'SELECT applied, status, workflow_id, run_id, released FROM close_execution($1, $2, $3, $4, $5, $6, $7)',
+    values: [row.team, row.partitionAt, row.id, row.status, row.reason, row.error ? JSON.stringify(row.error) : null, row.by],
+  });
+  return rows[0] ?? null;
+}
+
+/** Notes that the row's workflow was started, unless a run of it has said so itself already. */
+export async function noteStarted(
+  database: Queryable,
+  row: { partitionAt: string; id: string; workflowId: string; runId: string },
+): Promise<void> {
+  await database.query({
+    name: 'note-started',
+    text: `UPDATE job_executions SET run_id = $4
+            WHERE partition_at = $1 AND id = $2 AND workflow_id = $3 AND run_id IS NULL AND status IN ('queued', 'running') AND NOT waiting`,
+    values: [row.partitionAt, row.id, row.workflowId, row.runId],
+  });
+}
+
+/** What became of watched executions: a wish to cancel, an end from outside, a newer claim. */
+export async function interruptedExecutions(
+  database: Queryable,
+  watched: readonly { partitionAt: Date; id: string; attempt: number }[],
+): Promise<{ id: string; attempt: number; cancelled: boolean }[]> {
+  const { rows } = await database.query<{ id: string; attempt: number; cancelled: boolean }>({
+    name: 'interrupted-executions',
+    text: `SELECT e.id, w.attempt, e.cancel_requested_at IS NOT NULL AS cancelled
+             FROM unnest($1::timestamptz[], $2::text[], $3::integer[]) AS w(partition_at, id, attempt)
+             JOIN job_executions e ON e.partition_at = w.partition_at AND e.id = w.id
+            WHERE e.cancel_requested_at IS NOT NULL OR e.status NOT IN ('queued', 'running') OR e.attempt <> w.attempt`,
+    values: [watched.map((w) => w.partitionAt), watched.map((w) => w.id), watched.map((w) => w.attempt)],
+  });
+  return rows;
+}

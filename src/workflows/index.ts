@@ -1,0 +1,2 @@
+/** Every workflow that a worker of Almanac runs; the entry of the bundle. */
+export { executeJob } from './execute-job.ts';
