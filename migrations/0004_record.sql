@@ -138,7 +138,7 @@ END $$;
 -- Applies only with the current claim (`attempt`), except that success is accepted from any claim on an unfinished row; terminal rows never change (semantics.md 3).
 -- A failed attempt with retries left (`final` false) leaves the row running. Answers in the order of the rows' job ids.
 CREATE FUNCTION record_outcomes(p_outcomes json)
-RETURNS TABLE (id text, applied boolean, status text, reason text, job_name text, started_at timestamptz, finished_at timestamptz, due_at timestamptz, released json)
+RETURNS TABLE (id text, applied boolean, status text, reason text, job_name text, trigger text, started_at timestamptz, finished_at timestamptz, due_at timestamptz, released json)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -177,7 +177,7 @@ BEGIN
       END IF;
     END IF;
     RETURN QUERY
-      SELECT v_outcome.id, coalesce(v_applied, false), e.status, e.reason, e.job_name, e.started_at, e.finished_at, e.due_at, v_released
+      SELECT v_outcome.id, coalesce(v_applied, false), e.status, e.reason, e.job_name, e.trigger, e.started_at, e.finished_at, e.due_at, v_released
         FROM job_executions e WHERE e.partition_at = v_outcome."partitionAt" AND e.id = v_outcome.id;
   END LOOP;
 END $$;

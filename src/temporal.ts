@@ -1,15 +1,15 @@
 /** The one seam to Temporal's client side: a connection that survives the server, and the words for "it is away". */
-import { Client, Connection, type ConnectionOptions, isGrpcServiceError } from '@temporalio/client';
+import { Client, Connection, isGrpcServiceError } from '@temporalio/client';
 import type { Config } from './config.ts';
 
 export type TemporalSettings = Pick<Config, 'TEMPORAL_ADDRESS' | 'TEMPORAL_NAMESPACE' | 'TEMPORAL_API_KEY' | 'TEMPORAL_TLS'>;
 
 /** What gRPC needs to reach the server: address, and TLS and API key when set. */
-export function connectionOptions(settings: TemporalSettings): ConnectionOptions {
+export function connectionOptions(settings: TemporalSettings): { address: string; apiKey?: string; tls?: true } {
   return {
     address: settings.TEMPORAL_ADDRESS,
     ...(settings.TEMPORAL_API_KEY ? { apiKey: settings.TEMPORAL_API_KEY } : {}),
-    ...(settings.TEMPORAL_TLS ? { tls: true } : {}),
+    ...(settings.TEMPORAL_TLS ? { tls: true as const } : {}),
   };
 }
 

@@ -7,11 +7,11 @@ import { partitionAtOf } from '../jobs/ids.ts';
 import type { Log } from '../log.ts';
 import type { Pool } from '../postgres.ts';
 import type { AttemptInput, AttemptResult, FinalStatus, Outcome } from '../workflows/execution-activities.ts';
+import type { CallTarget, DefinedCall } from './call-target.ts';
 import { Interruption, type Interruptions } from './interruptions.ts';
 import { withPatience } from './patience.ts';
 import type { Recorder } from './record.ts';
-import type { TargetCall, TargetOutcome } from './targets/target-call.ts';
-import type { CallTarget } from './targets/targets.ts';
+import type { TargetOutcome } from './targets/target-call.ts';
 
 const WORKER = `${hostname()}/${process.pid}`;
 /** Ordinary activities report this often; the workflow takes 10 s of silence for a death. */
@@ -78,12 +78,7 @@ export function createAttempt({ pool, log, callTarget, recorder, interruptions }
     return { kind: 'stop', status };
   }
 
-  function callOf(
-    input: AttemptInput,
-    row: ClaimedRow,
-    plan: ExecutionPlan,
-    interrupted: AbortSignal,
-  ): TargetCall & Parameters<CallTarget>[0] {
+  function callOf(input: AttemptInput, row: ClaimedRow, plan: ExecutionPlan, interrupted: AbortSignal): DefinedCall {
     const left = input.deadlineAt === null ? plan.timeoutMs : input.deadlineAt - Date.now();
     return {
       target: row.document.target,

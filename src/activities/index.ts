@@ -8,7 +8,7 @@ import { createAdmit } from './admit.ts';
 import { createAttempt } from './attempt.ts';
 import { createInterruptions } from './interruptions.ts';
 import { createRecordActivities, createRecorder, type ExecutionEnded } from './record.ts';
-import type { CallTarget } from './targets/targets.ts';
+import type { CallTarget } from './call-target.ts';
 
 export type ActivitiesDeps = {
   pool: Pool;

@@ -10,7 +10,7 @@ import type { ExecutionActivities, FinalStatus, Outcome } from '../workflows/exe
 import { withPatience } from './patience.ts';
 
 /** Told of every execution that has ended, for the metrics. Seconds. */
-export type ExecutionEnded = (ended: { status: string; durationS: number; latenessS: number }) => void;
+export type ExecutionEnded = (ended: { status: string; trigger: string; durationS: number; latenessS: number }) => void;
 
 export type Recorder = ReturnType<typeof createRecorder>;
 
@@ -20,7 +20,7 @@ export function createRecorder({ pool, log, starter, ended }: { pool: Pool; log:
     const finishedAt = row.finished_at?.getTime() ?? Date.now();
     const durationMs = finishedAt - row.started_at.getTime();
     const latenessMs = row.started_at.getTime() - row.due_at.getTime();
-    ended({ status: row.status, durationS: durationMs / 1000, latenessS: latenessMs / 1000 });
+    ended({ status: row.status, trigger: row.trigger, durationS: durationMs / 1000, latenessS: latenessMs / 1000 });
     log.info(
       { execution: row.id, jobName: row.job_name, status: row.status, durationMs, latenessMs, attempt: outcome.attempt },
       'execution finished',

@@ -156,6 +156,7 @@ export type RecordedRow = {
   status: string;
   reason: string | null;
   job_name: string;
+  trigger: string;
   started_at: Date;
   finished_at: Date | null;
   due_at: Date;
@@ -166,7 +167,7 @@ export type RecordedRow = {
 export async function recordOutcomes(database: Queryable, outcomes: readonly object[]): Promise<RecordedRow[]> {
   const { rows } = await database.query<RecordedRow>({
     name: 'record-outcomes',
-    text: 'SELECT id, applied, status, reason, job_name, started_at, finished_at, due_at, released FROM record_outcomes($1)',
+    text: 'SELECT id, applied, status, reason, job_name, trigger, started_at, finished_at, due_at, released FROM record_outcomes($1)',
     values: [JSON.stringify(outcomes)],
   });
   return rows;

@@ -1,0 +1,8 @@
+/** Entry: a worker. Serves the queues in WORKER_QUEUES; any number of copies may run. */
+import { readConfig } from './config.ts';
+import { createLog } from './log.ts';
+import { startWorker } from './worker.ts';
+
+const config = readConfig();
+const log = createLog('worker', config.LOG_LEVEL);
+await startWorker(config, log);

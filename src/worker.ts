@@ -1,0 +1,151 @@
+/** One worker process: a Temporal worker for each queue, and everything its activities stand on, in a pair of start and stop. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode, NativeConnection, Runtime, Worker, type WorkerOptions, type WorkflowBundleOption } from '@temporalio/worker';
+import { createCallTarget } from './activities/call-target.ts';
+import { createActivities } from './activities/index.ts';
+import { loadHandlers } from './activities/targets/handler-registry.ts';
+import { createHandlerTarget } from './activities/targets/handler-target.ts';
+import { createHttpTarget } from './activities/targets/http-target.ts';
+import type { Config } from './config.ts';
+import { createStarter } from './jobs/execution-starts.ts';
+import { taskQueueFor } from './jobs/ids.ts';
+import type { Log } from './log.ts';
+import { createMetrics, startMetricsServer } from './metrics.ts';
+import { createPool } from './postgres.ts';
+import { connectionOptions, createTemporalClient } from './temporal.ts';
+import { registerWorker } from './worker-registry.ts';
+
+/** A statement of an activity has five seconds of patience; a connection must not use them up alone. */
+const CONNECT_MS = 4_000;
+const AGAIN_MS = 1_000;
+/** How long calls in flight may go on after SIGTERM; with the rest of the way out that is under 30 s. */
+const GRACE = '20s';
+
+/** Starts the worker; resolves when it polls. It stops on SIGTERM and SIGINT, and outlives both servers. */
+export async function startWorker(config: Config, log: Log): Promise<void> {
+  const stopping = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stopping.abort());
+  Runtime.install({ shutdownSignals: [], logger: temporalLog(log) });
+
+  const handlers = await loadHandlers(...(config.ALMANAC_HANDLERS ? [config.ALMANAC_HANDLERS] : []));
+  const pool = createPool(
+    { ...config, DATABASE_CONNECT_TIMEOUT_MS: Math.min(CONNECT_MS, config.DATABASE_CONNECT_TIMEOUT_MS) },
+    log,
+    'worker',
+  );
+  const temporal = createTemporalClient(config);
+  const metrics = createMetrics('worker');
+  const starter = createStarter({ pool, temporal, log });
+  const http = createHttpTarget({ allow: config.ALMANAC_TARGET_ALLOW, deny: config.ALMANAC_TARGET_DENY });
+  const callTarget = createCallTarget({ http, handlers: createHandlerTarget(handlers) });
+  const { activities, close } = createActivities({
+    pool,
+    log,
+    config,
+    starter,
+    callTarget,
+    ended: ({ status, trigger, durationS, latenessS }) => {
+      metrics.jobsExecuted.inc({ status, trigger });
+      metrics.executionDuration.observe({ status }, durationS);
+      if (trigger === 'schedule' || trigger === 'once') metrics.scheduleLateness.observe(Math.max(0, latenessS));
+    },
+  });
+  const metricsServer = config.METRICS_PORT
+    ? await startMetricsServer({
+        metrics,
+        host: config.HOST,
+        port: config.METRICS_PORT,
+        ...(config.METRICS_TOKEN ? { token: config.METRICS_TOKEN } : {}),
+      })
+    : null;
+  const registry = registerWorker({ pool, log, queues: config.WORKER_QUEUES, handlers: handlers.describe() });
+  const bundle = await workflowBundle(config);
+
+  try {
+    await serveQueues(config, log, { workflowBundle: bundle, activities }, stopping.signal);
+  } finally {
+    await registry.close();
+    await starter.drain();
+    close();
+    await http.close();
+    await metricsServer?.close();
+    await temporal.connection.close();
+    await pool.end();
+  }
+}
+
+/** Serves until told to stop. A worker that Temporal throws out, or a server that is away, is tried again every second. */
+async function serveQueues(
+  config: Config,
+  log: Log,
+  options: Pick<WorkerOptions, 'workflowBundle' | 'activities'>,
+  stop: AbortSignal,
+): Promise<void> {
+  let announced = false;
+  while (!stop.aborted) {
+    let connection: NativeConnection | undefined;
+    try {
+      connection = await NativeConnection.connect(connectionOptions(config));
+      const workers = await Promise.all(
+        config.WORKER_QUEUES.map((queue) => Worker.create(workerOptions(config, queue, connection!, options))),
+      );
+      const onStop = () => {
+        for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+      };
+      stop.addEventListener('abort', onStop);
+      const running = workers.map((worker) => worker.run());
+      if (!announced) log.info({ queues: config.WORKER_QUEUES }, 'ready');
+      announced = true;
+      // When one queue's worker fails, the others stop too and all begin anew.
+      await Promise.all(running.map((run) => run.finally(onStop))).finally(() => stop.removeEventListener('abort', onStop));
+    } catch (error) {
+      if (!stop.aborted) log.warn({ error: String(error) }, 'Temporal is not reachable; the worker tries again');
+    } finally {
+      await connection?.close().catch(() => {});
+    }
+    if (!stop.aborted) await sleep(AGAIN_MS, undefined, { signal: stop }).catch(() => {});
+  }
+}
+
+function workerOptions(
+  config: Config,
+  queue: string,
+  connection: NativeConnection,
+  options: Pick<WorkerOptions, 'workflowBundle' | 'activities'>,
+): WorkerOptions {
+  return {
+    ...options,
+    connection,
+    namespace: config.TEMPORAL_NAMESPACE,
+    taskQueue: taskQueueFor(queue),
+    maxConcurrentWorkflowTaskExecutions: config.WORKER_SLOTS,
+    maxConcurrentLocalActivityExecutions: config.WORKER_SLOTS,
+    maxConcurrentActivityTaskExecutions: config.WORKER_SLOTS,
+    // An execution is one workflow task as a rule; few stay in memory between two.
+    maxCachedWorkflows: 500,
+    shutdownGraceTime: GRACE,
+    shutdownForceTime: '25s',
+  };
+}
+
+async function workflowBundle(config: Config): Promise<WorkflowBundleOption> {
+  if (config.WORKFLOW_BUNDLE) return { codePath: config.WORKFLOW_BUNDLE };
+  return await bundleWorkflowCode({ workflowsPath: fileURLToPath(new URL('./workflows/index.ts', import.meta.url)), logger: quiet });
+}
+
+const nothing = () => {};
+const quiet = { log: nothing, trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing };
+
+/** The SDK's own words in our log: its INFO is our DEBUG, and its ERROR a warning, because it repeats by itself. */
+function temporalLog(log: Log) {
+  const at = (level: 'debug' | 'warn') => (message: string, meta?: object) => log[level]({ temporal: meta }, message);
+  return {
+    log: (_level: string, message: string, meta?: object) => at('debug')(message, meta),
+    trace: nothing,
+    debug: nothing,
+    info: at('debug'),
+    warn: at('warn'),
+    error: at('warn'),
+  };
+}
