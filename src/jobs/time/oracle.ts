@@ -2,8 +2,10 @@
  * The one oracle of slots: which moments a timing means, agreeing with Temporal's own times to the second (a property test asks the real server).
  * Previews, next-run columns, admit's successors and the search for late slots all ask here.
  *
- * All moments are whole seconds. Slots of several calendars and intervals that fall in one second are one slot. As on the server each slot is searched from the one
- * before it; away from offset changes the starting point makes no difference.
+ * All moments are whole seconds. Slots of several calendars and intervals that fall in one second are one slot.
+ *
+ * Around an offset change the server's answer depends on the moment it starts from: it looks for each slot from the one before. So that all questions have one answer, ours
+ * are answered from the same path: within a day of a change the walk starts before it.
  */
 import { type CompiledCalendar, compileCalendar, nextOfCalendar } from './calendar-walk.ts';
 import type { Interval, Timing } from './timing.ts';
@@ -18,7 +20,6 @@ const END_S = Date.UTC(2101, 0, 1) / 1_000;
 export type Window = { startAt?: Date | null; endAt?: Date | null };
 
 type Walker = (afterS: number) => number | null;
-const walkers = new WeakMap<Timing, Walker>();
 
 /** The first slot strictly after a moment; null when there is none within about 40 years. */
 export function nextSlot(timing: Timing, after: Date): Date | null {
@@ -81,13 +82,45 @@ export function previousSlot(timing: Timing, before: Date): Date | null {
   return dateOrNull(walk(low));
 }
 
+const walkers = new WeakMap<Timing, Walker>();
+/** Rows bring a new object each time; the same timing in other objects shares what was compiled. */
+const walkersByText = new Map<string, Walker>();
+const MOST_WALKERS = 2_000;
+
 function walkerOf(timing: Timing): Walker {
   let walker = walkers.get(timing);
+  if (walker) return walker;
+  const text = JSON.stringify(timing);
+  walker = walkersByText.get(text);
   if (!walker) {
-    walker = createWalker(timing.calendars.map(compileCalendar), timing.intervals, zoneOf(timing.timezone));
-    walkers.set(timing, walker);
+    const zone = zoneOf(timing.timezone);
+    walker = onePath(createWalker(timing.calendars.map(compileCalendar), timing.intervals, zone), zone);
+    const oldest = walkersByText.size >= MOST_WALKERS ? walkersByText.keys().next().value : undefined;
+    if (oldest !== undefined) walkersByText.delete(oldest);
+    walkersByText.set(text, walker);
   }
+  walkers.set(timing, walker);
   return walker;
+}
+
+const HOUR_S = 3_600;
+
+/** Answers from the path that comes from before a change, wherever the question starts. Remembers how far it got, so that questions in order cost one step each. */
+function onePath(walk: Walker, zone: Zone): Walker {
+  let reached = { change: Number.NaN, at: 0 };
+  return (afterS) => {
+    // From four hours before a change to the end of its day the starting point matters.
+    if (zone.isSteady(afterS - 26 * HOUR_S, afterS + 4 * HOUR_S)) return walk(afterS);
+    const change = zone.changes(afterS - 26 * HOUR_S, afterS + 4 * HOUR_S)[0]?.at ?? afterS;
+    let at = reached.change === change && reached.at <= afterS ? reached.at : change - 6 * HOUR_S;
+    let next = walk(at);
+    while (next !== null && next <= afterS) {
+      at = next;
+      next = walk(at);
+    }
+    reached = { change, at };
+    return next;
+  };
 }
 
 /** The union of calendars and intervals, in any zone. Exported for the comparison with undisturbed wall time (`dst.ts`). */

@@ -1,0 +1,109 @@
+/** The next times of a schedule before it is saved, from the same parsing, timing and oracle that fire it. */
+import { type DstNote, dstNotes } from './dst.ts';
+import { durationMs, formatDuration } from './duration.ts';
+import { formatInstant } from './instant.ts';
+import { jitterOffsetS } from './jitter.ts';
+import { nextSlots, type Window } from './oracle.ts';
+import type { Schedule } from './schedule-document.ts';
+import { onceAt, type Timing, timingOf } from './timing.ts';
+import { formatLocal } from './wall-time.ts';
+import { zoneOf } from './zone.ts';
+
+/**
+ * One coming run. `slot` is the nominal time in UTC, `local` the same with the zone's offset; `due` is when it starts: the slot plus the job's own jitter offset.
+ */
+export type PreviewRun = { slot: string; local: string; due: string };
+export type PreviewWarning = DstNote | { kind: 'no_runs' | 'jitter'; message: string };
+export type Preview = {
+  timezone: string;
+  runs: PreviewRun[];
+  /** This job's offset as a duration; null when there is jitter but no job yet to take it from. */
+  jitterOffset: string | null;
+  warnings: PreviewWarning[];
+};
+
+export const MOST_PREVIEWED = 1_000;
+
+export type PreviewOptions = {
+  /** Decides the jitter offset; without it `due` is the slot. */
+  jobId?: string;
+  /** Runs strictly after this moment. */
+  from: Date;
+  /** 1 to 1,000. */
+  count: number;
+  /** When the schedule came to be, for `delay` and `alignTo: creation`; default `from`. */
+  createdAt?: Date;
+};
+
+/**
+ * The next runs of a parsed schedule, with warnings for the days on which clocks change.
+ * @throws RangeError when `count` is not a whole number from 1 to 1,000.
+ */
+export function previewSchedule(schedule: Schedule, { jobId, from, count, createdAt = from }: PreviewOptions): Preview {
+  if (!Number.isInteger(count) || count < 1 || count > MOST_PREVIEWED)
+    throw new RangeError(`count must be 1 to ${MOST_PREVIEWED} (is ${count})`);
+  const zone = zoneOf(schedule.timezone);
+  const timing = timingOf(schedule, createdAt);
+  const window = windowOf(schedule);
+  const slots = timing ? nextSlots(timing, from, count, window) : onceSlots(schedule, createdAt, from);
+  const jitterMs = schedule.jitter === undefined ? 0 : durationMs(schedule.jitter);
+  const offsetS = jobId === undefined ? 0 : jitterOffsetS(jobId, jitterMs);
+  return {
+    timezone: schedule.timezone,
+    runs: slots.map((slot) => ({
+      slot: formatInstant(slot),
+      local: formatLocal(slot.getTime() / 1_000, zone),
+      due: formatInstant(new Date(slot.getTime() + offsetS * 1_000)),
+    })),
+    jitterOffset: jitterMs > 0 && jobId === undefined ? null : formatDuration(offsetS * 1_000),
+    warnings: [
+      ...emptyWarnings(schedule, slots),
+      ...jitterWarnings(jitterMs, jobId, slots),
+      ...clockWarnings(timing, from, slots, count, window),
+    ],
+  };
+}
+
+/** The schedule's window as moments. */
+export function windowOf({ startAt, endAt }: Schedule): Window {
+  return { startAt: startAt === undefined ? null : new Date(startAt), endAt: endAt === undefined ? null : new Date(endAt) };
+}
+
+function onceSlots(schedule: Schedule, createdAt: Date, from: Date): Date[] {
+  const at = onceAt(schedule, createdAt);
+  // A delay of 0 is due at once, at the moment asked about.
+  return at && (at > from || schedule.delay !== undefined) ? [at] : [];
+}
+
+function emptyWarnings(schedule: Schedule, slots: Date[]): PreviewWarning[] {
+  if (slots.length > 0) return [];
+  if (schedule.at !== undefined) return [{ kind: 'no_runs', message: `at ${schedule.at} is in the past; nothing will run` }];
+  return [{ kind: 'no_runs', message: `no slot is left${schedule.endAt ? ` before endAt ${schedule.endAt}` : ''}; nothing will run` }];
+}
+
+function jitterWarnings(jitterMs: number, jobId: string | undefined, slots: Date[]): PreviewWarning[] {
+  if (jitterMs === 0) return [];
+  const warnings: PreviewWarning[] = [];
+  const text = formatDuration(jitterMs);
+  if (jobId === undefined) {
+    warnings.push({
+      kind: 'jitter',
+      message: `each job starts a fixed time within ${text} after its slot; which one is known when the job exists`,
+    });
+  }
+  const closest = Math.min(...slots.slice(1).map((slot, index) => slot.getTime() - slots[index]!.getTime()));
+  if (jitterMs >= closest)
+    warnings.push({
+      kind: 'jitter',
+      message: `jitter ${text} is not shorter than the ${formatDuration(closest)} between two slots; a run can start after the next slot is due`,
+    });
+  return warnings;
+}
+
+/** A list that ended early is followed to the window's end: what a clock change dropped there would be missed otherwise. */
+function clockWarnings(timing: Timing | null, from: Date, slots: Date[], count: number, { startAt, endAt }: Window): PreviewWarning[] {
+  if (!timing) return [];
+  const start = startAt && startAt > from ? startAt : from;
+  const last = slots.at(-1) ?? start;
+  return dstNotes(timing, start, slots.length < count && endAt && endAt > last ? endAt : last);
+}
