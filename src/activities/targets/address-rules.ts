@@ -150,8 +150,11 @@ function within(address: Address, [network, bits]: Block): boolean {
   return network instanceof ipaddr.IPv6 && address.match(network, bits);
 }
 
+/** Four parts only: `10.0.0` would otherwise pass for 10.0.0.0. */
 function isBlock(entry: string): boolean {
-  return ipaddr.isValid(entry) || ipaddr.isValidCIDR(entry);
+  const [network = '', bits] = entry.split('/');
+  if (!ipaddr.IPv4.isValidFourPartDecimal(network) && !ipaddr.IPv6.isValid(network)) return false;
+  return bits === undefined || ipaddr.isValidCIDR(entry);
 }
 
 function blockOf(entry: string): Block {

@@ -51,7 +51,7 @@ async function attempt(handler: Handler, call: TargetCall, deadline: AttemptDead
       slot: call.slot,
       attempt: call.attempt,
       signal: deadline.signal,
-      log: call.log.child({ handler: handler.name, executionId: call.executionId, attempt: call.attempt }),
+      log: call.log.child({ handler: handler.name }),
       heartbeat: (detail) => {
         if (!deadline.signal.aborted) call.heartbeat(detail);
       },

@@ -19,27 +19,28 @@ const OUR_PREFIXES = ['x-almanac-', 'webhook-'];
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}$/;
 /** Visible ASCII, space and tab: no line break can get in, and no receiver has to guess a character set. */
 const VALUE = /^[\t\x20-\x7e]*$/;
-const MOST_HEADERS = 50;
-const MOST_BYTES = 8 * 1024;
+/** A service's and a job's together, each of which may have half. */
+const MOST_HEADERS = 100;
+const MOST_BYTES = 16 * 1024;
 
 /**
  * Why these headers of a user can't be sent; empty when they can. For the 422 at save.
- * @returns one entry per problem; `name` is the header's, empty for one about all of them.
+ * @returns one entry per problem; `header` is its name, empty for a problem of all of them together.
  */
-export function headerProblems(headers: Readonly<Record<string, string>>): { name: string; message: string }[] {
-  const problems: { name: string; message: string }[] = [];
+export function headerProblems(headers: Readonly<Record<string, string>>): { header: string; message: string }[] {
+  const problems: { header: string; message: string }[] = [];
   const seen = new Set<string>();
   let bytes = 0;
   for (const [name, value] of Object.entries(headers)) {
     const lower = name.toLowerCase();
     const message =
       nameProblem(name, lower) ?? valueProblem(value) ?? (seen.has(lower) ? 'is given twice; header names ignore case' : null);
-    if (message) problems.push({ name, message: `header ${JSON.stringify(name.slice(0, 100))} ${message}` });
+    if (message) problems.push({ header: name, message: `header ${JSON.stringify(name.slice(0, 100))} ${message}` });
     seen.add(lower);
-    bytes += name.length + String(value).length + 4;
+    bytes += name.length + String(value).length;
   }
-  if (seen.size > MOST_HEADERS) problems.push({ name: '', message: `${seen.size} headers are too many; at most ${MOST_HEADERS}` });
-  if (bytes > MOST_BYTES) problems.push({ name: '', message: `headers of ${bytes} bytes are too large; at most ${MOST_BYTES}` });
+  if (seen.size > MOST_HEADERS) problems.push({ header: '', message: `${seen.size} headers are too many; at most ${MOST_HEADERS}` });
+  if (bytes > MOST_BYTES) problems.push({ header: '', message: `headers of ${bytes} bytes are too large; at most ${MOST_BYTES}` });
   return problems;
 }
 

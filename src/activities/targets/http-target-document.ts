@@ -4,14 +4,16 @@ import { nonRetryableProblem, successProblem } from './http-verdict.ts';
 
 export const HTTP_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const;
 export type HttpMethod = (typeof HTTP_METHODS)[number];
-const WITH_BODY: readonly string[] = ['POST', 'PUT', 'PATCH'];
+/** Methods that send the input by themselves; DELETE sends only a body that the definition spells out. */
+const SENDS_INPUT: readonly string[] = ['POST', 'PUT', 'PATCH'];
+const WITHOUT_BODY: readonly string[] = ['GET', 'HEAD'];
 const JSON_TYPE = /^\s*(application|text)\/([a-z0-9.-]+\+)?json\s*(;|$)/i;
 
 export type HttpTarget = {
   url: string;
   method: HttpMethod;
   headers?: Readonly<Record<string, string>>;
-  /** JSON; absent: the execution's input. A text with a content type other than JSON is sent as it stands. */
+  /** JSON; absent: the execution's input for POST, PUT and PATCH. With a content type other than JSON a text is sent as it stands. */
   body?: unknown;
   /** Statuses that count as success, e.g. `200-299,304`; default `200-299`. */
   success?: string;
@@ -26,16 +28,11 @@ export function httpTargetProblems(target: HttpTarget): { path: string[]; messag
     if (message !== null) problems.push({ path, message });
   };
   const headers = target.headers ?? {};
-  for (const { name, message } of headerProblems(headers)) add(name === '' ? ['headers'] : ['headers', name], message);
+  for (const { header, message } of headerProblems(headers)) add(header === '' ? ['headers'] : ['headers', header], message);
   if (!HTTP_METHODS.includes(target.method))
     add(['method'], `method ${JSON.stringify(target.method)} is not one of ${HTTP_METHODS.join(', ')}`);
-  if (target.body !== undefined && !WITH_BODY.includes(target.method))
-    add(['body'], `${target.method} carries no body; use POST, PUT or PATCH, or leave the body out`);
-  if (target.body !== undefined && typeof target.body !== 'string' && !isJsonType(contentTypeOf(headers))) {
-    add(
-      ['body'],
-      `a body of type ${contentTypeOf(headers)} must be a text; write it as a string, or leave the content type out to send JSON`,
-    );
+  if (target.body !== undefined && WITHOUT_BODY.includes(target.method)) {
+    add(['body'], `a ${target.method} carries no body; use POST, PUT or PATCH, or leave the body out`);
   }
   add(['success'], target.success === undefined ? null : successProblem(target.success));
   for (const [index, entry] of (target.nonRetryable ?? []).entries()) add(['nonRetryable', String(index)], nonRetryableProblem(entry));
@@ -44,7 +41,7 @@ export function httpTargetProblems(target: HttpTarget): { path: string[]; messag
 
 /** The target with what this execution sends: without a body of its own, POST, PUT and PATCH carry the input unless it is null. */
 export function withInput(target: HttpTarget, input: unknown): HttpTarget {
-  const takesInput = target.body === undefined && WITH_BODY.includes(target.method) && input !== null && input !== undefined;
+  const takesInput = target.body === undefined && SENDS_INPUT.includes(target.method) && input !== null && input !== undefined;
   return takesInput ? { ...target, body: input } : target;
 }
 

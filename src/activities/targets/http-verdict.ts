@@ -12,8 +12,8 @@ type Range = readonly [from: number, to: number];
 /** Why a `success` list can't be read, or null. */
 export function successProblem(success: string): string | null {
   const ranges = readRanges(success);
-  const wrong = ranges === null || ranges.some(([from, to]) => from > to || from < 200 || to > 599);
-  return wrong ? `${JSON.stringify(success)} is not a list of statuses from 200 to 599; write e.g. "200-299" or "200-299,304"` : null;
+  const wrong = ranges === null || ranges.some(([from, to]) => from > to || from < 100 || to > 599);
+  return wrong ? `${JSON.stringify(success)} is not a list of statuses from 100 to 599; write e.g. "200-299" or "200-299,304"` : null;
 }
 
 function readRanges(success: string): Range[] | null {
@@ -33,7 +33,7 @@ export function isSuccess(status: number, success: string): boolean {
 
 /** Why an entry of `nonRetryable` means nothing, or null: it is a status, a class (`4xx`), or a type of error. */
 export function nonRetryableProblem(entry: string): string | null {
-  if (/^[2-5](xx|\d\d)$/.test(entry) || (TARGET_ERROR_TYPES as readonly string[]).includes(entry)) return null;
+  if (/^[1-5](xx|\d\d)$/.test(entry) || (TARGET_ERROR_TYPES as readonly string[]).includes(entry)) return null;
   return `${JSON.stringify(entry)} is neither a status ("404"), a class of statuses ("4xx") nor one of ${TARGET_ERROR_TYPES.join(', ')}`;
 }
 
