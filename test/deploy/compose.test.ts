@@ -102,7 +102,7 @@ describe('the services', () => {
   });
 
   test('keep Postgres and Temporal on a network without a way in or out', () => {
-    assert.equal(file.networks['data']?.internal, true);
+    assert.equal(file.networks.data?.internal, true);
     for (const name of ['postgres', 'temporal']) {
       assert.deepEqual(serviceNamed(name).networks, ['data']);
       assert.deepEqual(serviceNamed(name).ports, []);
