@@ -16,6 +16,7 @@ import { createPool } from './postgres.ts';
 import { connectionOptions, createTemporalClient } from './temporal.ts';
 import { registerWorker } from './worker-registry.ts';
 
+const SHIPPED_HANDLERS = fileURLToPath(new URL('../handlers', import.meta.url));
 /** A statement of an activity has five seconds of patience; a connection must not use them up alone. */
 const CONNECT_MS = 4_000;
 const AGAIN_MS = 1_000;
@@ -28,7 +29,7 @@ export async function startWorker(config: Config, log: Log): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stopping.abort());
   Runtime.install({ shutdownSignals: [], logger: temporalLog(log) });
 
-  const handlers = await loadHandlers(...(config.ALMANAC_HANDLERS ? [config.ALMANAC_HANDLERS] : []));
+  const handlers = await loadHandlers(SHIPPED_HANDLERS, ...(config.ALMANAC_HANDLERS ? [config.ALMANAC_HANDLERS] : []));
   const pool = createPool(
     { ...config, DATABASE_CONNECT_TIMEOUT_MS: Math.min(CONNECT_MS, config.DATABASE_CONNECT_TIMEOUT_MS) },
     log,
