@@ -72,8 +72,10 @@ export const environmentSchema = z.object({
   /** Path of a prebuilt workflow bundle; empty means the worker bundles src/workflows at its start. */
   WORKFLOW_BUNDLE: z.string().default(''),
 
-  // Limits of the API. Requests per second and client address, and the same doubled for a burst of 10 s.
+  // Limits of the API. Requests per second and client address (0: no limit), and by how much a burst of so many seconds may exceed it.
   RATE_LIMIT_PER_SECOND: count(100, 0),
+  RATE_LIMIT_BURST: count(2),
+  RATE_LIMIT_BURST_S: count(10),
   BODY_LIMIT_BYTES: count(512 * 1024),
   BODY_LIMIT_BATCH_BYTES: count(16 * 1024 * 1024),
   INPUT_LIMIT_BYTES: count(256 * 1024),

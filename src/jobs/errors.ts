@@ -1,5 +1,4 @@
 /** What can go wrong for a caller: one kind per thing the caller can do about it. The API maps kinds to HTTP in one table. */
-import type { z } from 'zod';
 import { isPostgresAway } from '../postgres.ts';
 import { isTemporalAway } from '../temporal.ts';
 
@@ -64,39 +63,6 @@ export class JobError extends Error {
 /** JSON Pointer (RFC 6901) of a path of keys. */
 export const jsonPointer = (path: readonly PropertyKey[]): string =>
   path.map((key) => `/${String(key).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
-
-/** Every issue of a zod error as a field error; an unknown key is named by its own path, a union by the branch that came nearest. */
-export function fieldErrorsOf(error: z.ZodError, prefix = ''): FieldError[] {
-  return error.issues.flatMap((issue) => fieldErrorsOfIssue(issue, prefix)).slice(0, 50);
-}
-
-function fieldErrorsOfIssue(issue: z.core.$ZodIssue, prefix: string): FieldError[] {
-  const at = prefix + jsonPointer(issue.path);
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({ path: at + jsonPointer([key]), message: issue.message, code: 'unknown_key' }));
-  }
-  if (issue.code === 'invalid_union') {
-    // The branch whose issues lie deepest is the one the caller meant; a union refused at its own level says so itself.
-    const depth = (issues: z.core.$ZodIssue[]) => Math.max(0, ...issues.map((inner) => inner.path.length));
-    const nearest = issue.errors.toSorted((a, b) => depth(b) - depth(a) || a.length - b.length)[0];
-    if (nearest && depth(nearest) > 0) return nearest.flatMap((inner) => fieldErrorsOfIssue(inner, at));
-  }
-  const params = issue.code === 'custom' && typeof issue.params?.code === 'string' ? issue.params.code : undefined;
-  return [{ path: at, message: issue.message, code: params ?? issue.code }];
-}
-
-/** The `invalid` error of a document that zod refused. `what` names it: "job", "schedule". */
-export function invalidDocument(what: string, error: z.ZodError, prefix = ''): JobError {
-  const errors = fieldErrorsOf(error, prefix);
-  const first = errors[0];
-  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
-  return new JobError(
-    'invalid',
-    `invalid_${what}`,
-    `The ${what} is not valid: ${first?.path ? `${first.path}: ` : ''}${first?.message}${more}.`,
-    { errors },
-  );
-}
 
 /** Postgres: data that a client sent and no column takes (22xxx), and what a second try may get past. */
 const PASSING_CODES = new Set(['40001', '40P01', '55P03', '57014']);
