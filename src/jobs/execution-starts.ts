@@ -9,11 +9,13 @@ import type { Log } from '../log.ts';
 import { isPostgresAway, type Pool } from '../postgres.ts';
 import { isTemporalAway } from '../temporal.ts';
 import type { ExecuteJobInput } from '../workflows/execution-activities.ts';
-import { type ExecutionStart, noteStarted } from './execution-store.ts';
+import { type ExecutionStart, noteStarted, type StartedRow } from './execution-store.ts';
 import { jobIdOf, taskQueueFor } from './ids.ts';
 
 /** Temporal's own attribute: makes the Web UI and the CLI list our starts beside the schedule's. */
 const SCHEDULED_BY = defineSearchAttributeKey('TemporalScheduledById', SearchAttributeType.KEYWORD);
+/** Starts gather this long before their rows are told; an execution that begins sooner says so itself. */
+const NOTE_AFTER_MS = 50;
 /** An older run of the same workflow id may be just about to close; it is asked again after these pauses. */
 const SAME_ID_PAUSES_MS = [30, 100, 300];
 
@@ -21,6 +23,21 @@ export type Starter = ReturnType<typeof createStarter>;
 
 export function createStarter({ pool, temporal, log }: { pool: Pool; temporal: Client; log: Log }) {
   const underway = new Set<Promise<unknown>>();
+  let started: StartedRow[] = [];
+  let noting: Promise<void> | null = null;
+
+  /** Tells the rows that their workflows run. Losing this costs the controller a look, nothing more. */
+  function note(row: StartedRow): void {
+    started.push(row);
+    noting ??= sleep(NOTE_AFTER_MS)
+      .then(() => {
+        const rows = started;
+        started = [];
+        noting = null;
+        return noteStarted(pool, rows);
+      })
+      .catch((error: unknown) => log.debug({ error: String(error) }, 'starts could not be noted'));
+  }
 
   /**
    * Starts the workflow, with a start delay when the row is due later.
@@ -86,5 +103,11 @@ export function createStarter({ pool, temporal, log }: { pool: Pool; temporal: C
     }
   }
 
-  return { start, startSoon, within, drain: async () => void (await Promise.allSettled([...underway])) };
+  /** Waits for every start that is under way, and for its note. */
+  async function drain(): Promise<void> {
+    await Promise.allSettled([...underway]);
+    await noting;
+  }
+
+  return { start, startSoon, within, drain };
 }

@@ -214,16 +214,22 @@ export async function closeExecution(
   return rows[0] ?? null;
 }
 
-/** Notes that the row's workflow was started, unless a run of it has said so itself already. */
-export async function noteStarted(
-  database: Queryable,
-  row: { partitionAt: string; id: string; workflowId: string; runId: string },
-): Promise<void> {
+export type StartedRow = { partitionAt: string; id: string; workflowId: string; runId: string };
+
+/** Notes that rows' workflows were started, unless a run of theirs has said so itself already. Many rows, one statement. */
+export async function noteStarted(database: Queryable, rows: readonly StartedRow[]): Promise<void> {
   await database.query({
     name: 'note-started',
-    text: `UPDATE job_executions SET run_id = $4
-            WHERE partition_at = $1 AND id = $2 AND workflow_id = $3 AND run_id IS NULL AND status IN ('queued', 'running') AND NOT waiting`,
-    values: [row.partitionAt, row.id, row.workflowId, row.runId],
+    text: `UPDATE job_executions e SET run_id = s.run_id
+             FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[]) AS s(partition_at, id, workflow_id, run_id)
+            WHERE e.partition_at = s.partition_at AND e.id = s.id AND e.workflow_id = s.workflow_id
+              AND e.run_id IS NULL AND e.status IN ('queued', 'running') AND NOT e.waiting`,
+    values: [
+      rows.map((row) => row.partitionAt),
+      rows.map((row) => row.id),
+      rows.map((row) => row.workflowId),
+      rows.map((row) => row.runId),
+    ],
   });
 }
 

@@ -26,12 +26,13 @@ export async function seedJob(
     maxAttempts = 3,
     pauseAfterFailures = null as number | null,
     offsetS = 0,
+    document: changed = {} as object,
   } = {},
 ): Promise<SeededJob> {
   const id = newJobId();
   const team = 'default';
   const hash = `every-${everyS}`;
-  const document = JSON.stringify({ ...DOCUMENT, name: id });
+  const document = JSON.stringify({ ...DOCUMENT, name: id, ...changed });
   await pool.query(
     `WITH job AS (
        INSERT INTO jobs (id, team, name, priority, state, generation, document, clock_id, created_by, created_at, updated_at)
