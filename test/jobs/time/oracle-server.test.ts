@@ -1,0 +1,110 @@
+/** The oracle and the spec we send, held against a real Temporal server. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import fc from 'fast-check';
+import { compileCron } from '../../../src/jobs/time/cron.ts';
+import { timingOfDescription, toTemporalSpec } from '../../../src/jobs/time/temporal-spec.ts';
+import { normaliseTiming, sameTiming, type Timing, timingHash } from '../../../src/jobs/time/timing.ts';
+import { firstDifference, mirror, oracleTimes, serverTimes } from './matching-times.ts';
+import { connectTestTemporal, type TestTemporal } from './test-temporal.ts';
+import { caseArbitrary } from './timing-arbitrary.ts';
+
+const CASES = 300;
+const AT_ONCE = 6;
+
+let temporal: TestTemporal;
+before(async () => {
+  temporal = await connectTestTemporal();
+});
+after(() => temporal?.close());
+
+const timingIn = (crons: string[], timezone: string, intervals: Timing['intervals'] = []) =>
+  normaliseTiming({ calendars: crons.flatMap(compileCron), intervals, timezone });
+
+async function differenceOf(timing: Timing, from: number, to: number): Promise<string | null> {
+  const handle = await mirror(temporal.client, timing);
+  try {
+    return firstDifference(oracleTimes(timing, from, to), await serverTimes(temporal.client, handle.scheduleId, from, to));
+  } finally {
+    await handle.delete();
+  }
+}
+
+test('the oracle has the times of the server, through every kind of offset change', async () => {
+  // zone, crons, the day before the change
+  const days: [string, string[], string][] = [
+    ['America/New_York', ['30 1,2 * * *', '*/20 * * * *'], '2026-03-07'],
+    ['America/New_York', ['30 1 * * *'], '2026-10-31'],
+    ['America/New_York', ['*/15 * * * *'], '2026-10-31'],
+    ['Europe/Berlin', ['30 2 * * *'], '2027-03-27'],
+    ['Europe/Berlin', ['0 * * * *'], '2026-10-24'],
+    ['Europe/Berlin', ['*/15 * * * *'], '2026-10-24'],
+    ['Europe/Berlin', ['30 2 * * *'], '2026-10-24'],
+    ['Europe/London', ['*/10 1 * * *'], '2026-10-24'],
+    ['Australia/Lord_Howe', ['*/15 * * * *'], '2027-04-02'],
+    ['Australia/Lord_Howe', ['*/10 2 * * *'], '2026-10-02'],
+    ['America/St_Johns', ['15 * * * *'], '2026-10-31'],
+    ['America/Santiago', ['0 12 * * SUN', '30 0 * * *'], '2026-09-04'],
+    ['America/Santiago', ['0 12 * * SAT'], '2026-09-04'],
+    ['America/Havana', ['*/30 0 * * *'], '2026-03-07'],
+    ['Africa/Cairo', ['*/30 * * * FRI'], '2026-04-23'],
+    ['Africa/Casablanca', ['*/30 1-4 * * *'], '2025-02-22'],
+    ['Africa/Casablanca', ['0 2 * * *'], '2025-04-05'],
+    ['Asia/Kathmandu', ['15 5 29 2 *', '0 0 31 * MON'], '2024-01-01'],
+    ['Antarctica/Troll', ['20 * * * *'], '2026-10-24'],
+    ['Asia/Beirut', ['0 0 * * *', '30 23 * * *'], '2026-03-27'],
+  ]; // prettier-ignore
+  const differences = await Promise.all(
+    days.map(async ([zone, crons, day]) => {
+      const from = Date.parse(`${day}T00:00:00Z`) / 1_000;
+      const difference = await differenceOf(timingIn(crons, zone), from, from + 5 * 86_400);
+      return difference && `${zone} ${crons.join(' | ')}: ${difference}`;
+    }),
+  );
+  assert.deepEqual(differences.filter(Boolean), []);
+});
+
+test("rare days and far intervals are the server's too", async () => {
+  const from = Date.parse('1980-01-01T00:00:00Z') / 1_000;
+  const to = Date.parse('2037-12-30T00:00:00Z') / 1_000;
+  const rare: Timing[] = [
+    timingIn(['0 0 29 2 */7'], 'Europe/Berlin'),
+    timingIn(['0 0 29 2 MON'], 'America/New_York'),
+    timingIn([], 'UTC', [{ everyS: 315_360_000, offsetS: 315_359_999 }]),
+  ];
+  assert.deepEqual(await Promise.all(rare.map((timing) => differenceOf(timing, from, to))), [null, null, null]);
+});
+
+test(`${CASES} random schedules have the server's times`, async (context) => {
+  const cases = fc.sample(caseArbitrary(), { numRuns: CASES, seed: Date.now() % 1_000_000_007 });
+  const waiting = [...cases];
+  const differences: string[] = [];
+  const worker = async () => {
+    for (let next = waiting.pop(); next; next = waiting.pop()) {
+      const difference = await differenceOf(next.timing, next.from, next.to);
+      if (difference) differences.push(`${JSON.stringify(next)}: ${difference}`);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  assert.deepEqual(differences, []);
+  context.diagnostic(`${cases.length} cases`);
+});
+
+test('what the server describes is the timing that was sent, and foreign changes are seen', async () => {
+  const timing = timingIn(['0,17-43/13 */6 1-7,31 JAN,MAR-MAY,DEC *', '5 0 0 13 * FRI', '* * * * *'], 'Asia/Kathmandu', [
+    { everyS: 5_400, offsetS: 61 },
+  ]);
+  const handle = await mirror(temporal.client, timing);
+  try {
+    const { spec } = await handle.describe();
+    const seen = timingOfDescription(spec);
+    assert.ok(seen && sameTiming(seen, timing));
+    assert.equal(timingHash(seen, 'q', 't'), timingHash(timing, 'q', 't'));
+    const { spec: sent } = { spec: toTemporalSpec(timing) };
+    assert.deepEqual([sent.jitter, sent.startAt, sent.endAt, sent.skip], [undefined, undefined, undefined, undefined]);
+    for (const foreign of [{ jitter: 1_000 }, { startAt: new Date() }, { skip: spec.calendars ?? [] }])
+      assert.equal(timingOfDescription({ ...spec, ...foreign }), null);
+  } finally {
+    await handle.delete();
+  }
+});
