@@ -59,12 +59,7 @@ export function createStarter({ pool, temporal, log }: { pool: Pool; temporal: C
           priority: { priorityKey: row.priority },
           ...(delayMs > 0 ? { startDelay: delayMs } : {}),
         });
-        await noteStarted(pool, {
-          partitionAt: row.partitionAt,
-          id: row.id,
-          workflowId: row.workflowId,
-          runId: handle.firstExecutionRunId,
-        });
+        note({ partitionAt: row.partitionAt, id: row.id, workflowId: row.workflowId, runId: handle.firstExecutionRunId });
         return 'started';
       } catch (error) {
         if (error instanceof WorkflowExecutionAlreadyStartedError) {
