@@ -1,0 +1,191 @@
+/**
+ * Statements that change a job's clock and its memberships (semantics.md 5–8). The caller holds the job's lock; clocks are locked after it.
+ * A membership is an interval [valid_from, valid_to): exactly one membership, or none, has each moment, however often a job is edited.
+ */
+import type { Queryable, Transaction } from '../postgres.ts';
+import { CHECK_AFTER_MS } from './job-insert.ts';
+import { slotsBetween } from './time/oracle.ts';
+import type { Timing } from './time/timing.ts';
+
+/** What a clock was raised to. */
+export type RaisedClock = { generation: number; observedGeneration: number; paused: boolean };
+
+type ClockRow = { generation: string; observed_generation: string; paused: boolean };
+const toRaised = (row: ClockRow | undefined): RaisedClock | null =>
+  row ? { generation: Number(row.generation), observedGeneration: Number(row.observed_generation), paused: row.paused } : null;
+
+/** Ends a job's membership at a moment; one that had not begun never was. */
+export async function membershipClose(tx: Transaction, team: string, jobId: string, at: Date): Promise<void> {
+  await tx.query({
+    name: 'membership-close',
+    text: `WITH never AS (
+             DELETE FROM clock_members WHERE job_id = $1 AND team = $2 AND valid_from >= $3
+           )
+           UPDATE clock_members SET valid_to = $3 WHERE job_id = $1 AND team = $2 AND valid_from < $3 AND valid_to > $3`,
+    values: [jobId, team, at],
+  });
+}
+
+export type NewMembership = {
+  team: string;
+  jobId: string;
+  clockId: string;
+  generation: number;
+  timingHash: string;
+  timing: Timing;
+  /** Not before this, and not before `startAt`. */
+  at: Date;
+  startAt: Date | null;
+  /** Exclusive; null: for good. */
+  end: Date | null;
+};
+
+/** Begins a membership; the one before was closed at the same moment. */
+export async function membershipOpen(tx: Transaction, member: NewMembership): Promise<void> {
+  await tx.query({
+    name: 'membership-open',
+    text: `WITH timing AS (
+             INSERT INTO timings (hash, timing) VALUES ($5, $6) ON CONFLICT DO NOTHING
+           )
+           INSERT INTO clock_members (job_id, clock_id, team, generation, timing_hash, valid_from, valid_to)
+           SELECT $1, $2, $3, $4, $5, f.valid_from, greatest(f.valid_from, coalesce($9::timestamptz, 'infinity'))
+             FROM (SELECT greatest($7::timestamptz, $8::timestamptz) AS valid_from) f`,
+    values: [
+      member.jobId,
+      member.clockId,
+      member.team,
+      member.generation,
+      member.timingHash,
+      JSON.stringify(member.timing),
+      member.at,
+      member.startAt,
+      member.end,
+    ],
+  });
+}
+
+/** Makes a job's dedicated clock, or raises it to what it should be now; a tombstoned or emptied one comes back. */
+export async function clockRaise(
+  tx: Transaction,
+  clock: { id: string; team: string; timingHash: string; queue: string; paused: boolean; nextSlot: Date | null; at: Date },
+): Promise<RaisedClock> {
+  const { rows } = await tx.query<ClockRow>({
+    name: 'clock-raise',
+    text: `INSERT INTO clocks AS c (id, team, kind, timing_hash, queue, paused, next_check_at, checked_until)
+           VALUES ($1, $2, 'dedicated', $3, $4, $5, $6, $7)
+           ON CONFLICT (id) DO UPDATE
+             SET timing_hash = excluded.timing_hash, queue = excluded.queue, paused = excluded.paused, generation = c.generation + 1, reconcile_at = now(),
+                 failures = 0, last_error = NULL, next_check_at = least(c.next_check_at, excluded.next_check_at),
+                 checked_until = CASE WHEN c.deleted_at IS NULL AND c.empty_since IS NULL THEN c.checked_until ELSE excluded.checked_until END,
+                 empty_since = NULL, deleted_at = NULL
+           RETURNING generation, observed_generation, paused`,
+    values: [clock.id, clock.team, clock.timingHash, clock.queue, clock.paused, checkAt(clock.nextSlot), clock.at],
+  });
+  return toRaised(rows[0])!;
+}
+
+const checkAt = (slot: Date | null): Date | null => (slot ? new Date(slot.getTime() + CHECK_AFTER_MS) : null);
+
+/** Raises a clock whose pause or name is to be shown anew; null when there is none. */
+export async function clockShow(
+  tx: Transaction,
+  team: string,
+  clockId: string,
+  paused: boolean,
+  nextSlot: Date | null,
+): Promise<RaisedClock | null> {
+  const { rows } = await tx.query<ClockRow>({
+    name: 'clock-show',
+    text: `UPDATE clocks SET paused = $3, generation = generation + 1, reconcile_at = now(), failures = 0, next_check_at = least(next_check_at, $4)
+            WHERE id = $1 AND team = $2 AND deleted_at IS NULL
+           RETURNING generation, observed_generation, paused`,
+    values: [clockId, team, paused, checkAt(nextSlot)],
+  });
+  return toRaised(rows[0]);
+}
+
+/** Has the search for slots without a row look at a clock anew. Temporal has nothing to learn from that: no new generation. */
+export async function clockCheckAnew(tx: Transaction, team: string, clockId: string): Promise<void> {
+  await tx.query({
+    name: 'clock-check-anew',
+    text: 'UPDATE clocks SET next_check_at = NULL WHERE id = $1 AND team = $2',
+    values: [clockId, team],
+  });
+}
+
+/** Leaves a clock without a member: paused now, deleted by the controller when it stays so. */
+export async function clockEmpty(tx: Transaction, team: string, clockId: string, at: Date): Promise<RaisedClock | null> {
+  const { rows } = await tx.query<ClockRow>({
+    name: 'clock-empty',
+    text: `UPDATE clocks SET paused = true, empty_since = $3, generation = generation + 1, reconcile_at = now(), failures = 0
+            WHERE id = $1 AND team = $2 AND deleted_at IS NULL
+           RETURNING generation, observed_generation, paused`,
+    values: [clockId, team, at],
+  });
+  return toRaised(rows[0]);
+}
+
+/** Tombstones a clock: its schedule is to go, then its row. */
+export async function clockTombstone(tx: Transaction, team: string, clockId: string, at: Date): Promise<RaisedClock | null> {
+  const { rows } = await tx.query<ClockRow>({
+    name: 'clock-tombstone',
+    text: `UPDATE clocks SET deleted_at = $3, generation = generation + 1, reconcile_at = now(), failures = 0
+            WHERE id = $1 AND team = $2 AND deleted_at IS NULL
+           RETURNING generation, observed_generation, paused`,
+    values: [clockId, team, at],
+  });
+  return toRaised(rows[0]);
+}
+
+/** Opens the stretch in which a paused job's slots do not start. */
+export async function pausedRangeOpen(
+  tx: Transaction,
+  team: string,
+  jobId: string,
+  at: Date,
+  by: string,
+  note: string | null,
+): Promise<void> {
+  await tx.query({
+    name: 'paused-range-open',
+    text: `INSERT INTO slot_ranges (team, job_id, reason, from_at, by, note) VALUES ($1, $2, 'paused', $3, $4, $5) ON CONFLICT DO NOTHING`,
+    values: [team, jobId, at, by, note],
+  });
+}
+
+/** More slots than these are not counted: a job of every second, paused for months, must not hold up its resume. */
+const COUNTED_AT_MOST = 100_000;
+
+/** Ends the open paused stretches of a job and writes how many slots lie in each (null beyond 100,000). */
+export async function pausedRangesClose(tx: Transaction, team: string, jobId: string, at: Date): Promise<void> {
+  const { rows } = await tx.query<{ from_at: Date }>({
+    name: 'paused-ranges-open',
+    text: `SELECT from_at FROM slot_ranges WHERE job_id = $1 AND team = $2 AND reason = 'paused' AND to_at IS NULL`,
+    values: [jobId, team],
+  });
+  for (const { from_at: from } of rows) {
+    await tx.query({
+      name: 'paused-range-close',
+      text: `UPDATE slot_ranges SET to_at = greatest(from_at, $3), count = $4
+              WHERE job_id = $1 AND team = $2 AND reason = 'paused' AND to_at IS NULL AND date_trunc('milliseconds', from_at) = $5`,
+      values: [jobId, team, at, await slotCount(tx, team, jobId, from, at), from],
+    });
+  }
+}
+
+/** Slots of a job with from <= slot < to, by the timings it had meanwhile. */
+async function slotCount(database: Queryable, team: string, jobId: string, from: Date, to: Date): Promise<number | null> {
+  const { rows } = await database.query<{ timing: Timing; first: Date; last: Date }>({
+    name: 'timings-between',
+    text: `SELECT t.timing, greatest(m.valid_from, $3) AS first, least(m.valid_to, $4) AS last
+             FROM clock_members m JOIN timings t ON t.hash = m.timing_hash
+            WHERE m.job_id = $1 AND m.team = $2 AND m.valid_from < $4 AND m.valid_to > $3`,
+    values: [jobId, team, from, to],
+  });
+  let count = 0;
+  for (const { timing, first, last } of rows) {
+    count += slotsBetween(timing, new Date(first.getTime() - 1), new Date(last.getTime() - 1), COUNTED_AT_MOST + 1 - count).length;
+    if (count > COUNTED_AT_MOST) return null;
+  }
+  return count;
+}

@@ -1,0 +1,64 @@
+/** Deleting a job: a tombstone until Temporal has confirmed and the last execution has ended, then the controller purges it. Executions and revisions stay. */
+import type { Transaction } from '../postgres.ts';
+import { auditInsert } from './audit.ts';
+import type { Caller } from './caller.ts';
+import { desiredClock, type Effects, NO_EFFECTS } from './job-change.ts';
+import { clockTombstone, membershipClose, pausedRangesClose } from './job-clock-store.ts';
+import { factsOf } from './job-facts.ts';
+import type { StoredJob } from './job-store.ts';
+
+/**
+ * Tombstones a job whose lock the caller holds: its name is free at once, nothing of it starts any more, what runs finishes.
+ * @param cancelRunning ends running executions as well.
+ */
+export async function removeJob(
+  tx: Transaction,
+  caller: Caller,
+  job: StoredJob,
+  at: Date,
+  cancelRunning: boolean,
+): Promise<{ job: StoredJob; effects: Effects }> {
+  const removed: StoredJob = { ...job, state: 'deleting', updatedAt: at, nextRunAt: null };
+  await tx.query({
+    name: 'job-tombstone',
+    text: `WITH job AS (
+             UPDATE jobs SET state = 'deleting', deleted_at = $3, updated_at = $3 WHERE id = $1 AND team = $2
+           )
+           UPDATE job_runtime SET enabled = false, next_run_at = NULL WHERE job_id = $1 AND team = $2`,
+    values: [job.id, job.team, at],
+  });
+  await auditInsert(tx, caller, { action: 'job.deleted', subjectKind: 'job', subjectId: job.id, before: job.document });
+  await pausedRangesClose(tx, job.team, job.id, at);
+  await membershipClose(tx, job.team, job.id, at);
+  const facts = factsOf(job.document, job.id, job.createdAt, () => job.queue);
+  const tombstone = await clockTombstone(tx, job.team, job.id, at);
+  const stale = await closeQueued(tx, job, caller.name);
+  if (cancelRunning) await cancelRunningExecutions(tx, job, caller.name);
+  const clock = tombstone && facts.timing ? desiredClock(removed, facts, tombstone, true) : null;
+  removed.sync = clock ? 'pending' : job.sync;
+  return { job: removed, effects: { ...NO_EFFECTS, clock, stale } };
+}
+
+/** Closes what has not begun, those that wait first, so that closing one never releases another. Returns the workflows that were meant for them. */
+async function closeQueued(tx: Transaction, job: StoredJob, by: string): Promise<string[]> {
+  const { rows } = await tx.query<{ workflow_id: string; waiting: boolean }>({
+    name: 'job-close-queued',
+    text: `WITH queued AS MATERIALIZED (
+             SELECT partition_at, id, waiting FROM job_executions WHERE job_id = $1 AND team = $2 AND status = 'queued' ORDER BY waiting DESC
+           )
+           SELECT c.workflow_id, q.waiting FROM queued q, LATERAL close_execution($2, q.partition_at, q.id, 'cancelled', 'job_deleted', NULL, $3) c`,
+    values: [job.id, job.team, by],
+  });
+  return rows.filter((row) => !row.waiting).map((row) => row.workflow_id);
+}
+
+async function cancelRunningExecutions(tx: Transaction, job: StoredJob, by: string): Promise<void> {
+  await tx.query({
+    name: 'job-cancel-running',
+    text: `WITH running AS MATERIALIZED (
+             SELECT partition_at, id FROM job_executions WHERE job_id = $1 AND team = $2 AND status = 'running'
+           )
+           SELECT c.verdict FROM running r, LATERAL cancel_execution($2, r.partition_at, r.id, $3) c`,
+    values: [job.id, job.team, by],
+  });
+}

@@ -1,0 +1,72 @@
+/** What follows the commit of a change: bring it about in Temporal at once within a budget, or leave a hint for the controller. */
+import type { Log } from '../log.ts';
+import { isPostgresAway, type Pool } from '../postgres.ts';
+import type { DesiredClock } from './clocks/clock-store.ts';
+import type { ExecutionStart } from './execution-store.ts';
+import type { Effects } from './job-change.ts';
+import type { Sync } from './job-store.ts';
+
+/** The channel on which controllers listen; a notification means "look", never "do". */
+export const CLOCKS_CHANNEL = 'almanac_clocks';
+const HINT_EVERY_MS = 100;
+
+export type SyncDeps = {
+  pool: Pool;
+  log: Log;
+  /** Most milliseconds a write waits for Temporal. */
+  budgetMs: number;
+  reconciler: { within(budgetMs: number, clockId: string, known?: DesiredClock): Promise<Sync> };
+  starter: { within(budgetMs: number, row: ExecutionStart): Promise<'started' | 'pending'> };
+  /** Ends a workflow that has nothing left to do, best effort; without it such a workflow finds that out when it wakes up. */
+  stopWorkflow?: ((workflowId: string, reason: string) => Promise<void>) | undefined;
+};
+
+/**
+ * Tells controllers that clocks wait for them, at most ten times a second per process and outside every transaction: NOTIFY takes a lock that would
+ * make commits wait for each other.
+ */
+export function createClockHint({ pool, log }: Pick<SyncDeps, 'pool' | 'log'>): () => void {
+  let sentAt = Number.NEGATIVE_INFINITY;
+  let timer: NodeJS.Timeout | null = null;
+  const send = () => {
+    timer = null;
+    sentAt = performance.now();
+    pool.query('SELECT pg_notify($1, $2)', [CLOCKS_CHANNEL, '']).catch((error: unknown) => {
+      // the controller looks by itself within seconds
+      if (!isPostgresAway(error)) log.debug({ error: String(error) }, 'a hint to the controller was lost');
+    });
+  };
+  return () => {
+    if (timer) return;
+    timer = setTimeout(send, Math.max(0, sentAt + HINT_EVERY_MS - performance.now()));
+    timer.unref();
+  };
+}
+
+export type Syncer = ReturnType<typeof createSyncer>;
+
+export function createSyncer(deps: SyncDeps) {
+  const hint = createClockHint(deps);
+
+  /**
+   * Brings the effects of a committed change about.
+   * @param unchanged what sync is when there is nothing to do.
+   * @returns `synced` when Temporal is known to have all of it.
+   */
+  return async function settle(effects: Effects, respondAsync: boolean | undefined, unchanged: Sync): Promise<Sync> {
+    for (const workflowId of effects.stale) void deps.stopWorkflow?.(workflowId, 'the one-off was moved or cancelled').catch(() => {});
+    const { clock, start } = effects;
+    if (!clock && !start) return unchanged;
+    const budgetMs = respondAsync ? 0 : deps.budgetMs;
+    if (budgetMs <= 0) {
+      hint();
+      return 'pending';
+    }
+    const [clockSync, startSync] = await Promise.all([
+      clock ? deps.reconciler.within(budgetMs, clock.id, clock) : 'synced',
+      start ? deps.starter.within(budgetMs, start) : 'started',
+    ]);
+    if (clockSync === 'pending') hint();
+    return clockSync === 'synced' && startSync === 'started' ? 'synced' : 'pending';
+  };
+}

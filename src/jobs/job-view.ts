@@ -1,0 +1,61 @@
+/** The job as GET returns it: the document with what Almanac knows about it. */
+import type { JobDocument } from './job-document.ts';
+import { factsOf, type JobState, type QueueOf, upcomingSlots } from './job-facts.ts';
+import type { Pause, StoredJob, Sync } from './job-store.ts';
+import { formatInstant } from './time/instant.ts';
+
+/** How many next times a job shows. */
+const NEXT_RUNS = 5;
+
+export type DispatchChoice = { dispatch: 'dedicated'; reason: string };
+
+export type JobView = JobDocument & {
+  id: string;
+  generation: number;
+  state: JobState;
+  sync: Sync;
+  pause: Pause | null;
+  createdBy: string;
+  /** RFC 3339, UTC. */
+  createdAt: string;
+  updatedAt: string;
+  /** Due time of the next slot, without the job's own offset from jitter; null unless active with a slot ahead. */
+  nextRunAt: string | null;
+  nextRuns: string[];
+  /** Terminal status of the last finished execution. */
+  lastOutcome: string | null;
+  lastExecution: unknown;
+  dispatchChoice: DispatchChoice;
+};
+
+/** How a job's executions are dispatched, and why. */
+export const dispatchChoiceOf = (document: Pick<JobDocument, 'dispatch'>): DispatchChoice => ({
+  dispatch: 'dedicated',
+  reason: document.dispatch === 'dedicated' ? 'asked for' : 'auto: a schedule and workflows of its own',
+});
+
+/** The next due times of a job; none while it does not fire. */
+export function nextRunsOf(job: StoredJob, queueOf: QueueOf, now: Date): Date[] {
+  if (job.state !== 'active') return [];
+  if (!job.clockId) return job.nextRunAt ? [job.nextRunAt] : [];
+  return upcomingSlots(factsOf(job.document, job.id, job.createdAt, queueOf), now, NEXT_RUNS);
+}
+
+export function jobView(job: StoredJob, queueOf: QueueOf, now: Date = new Date()): JobView {
+  return {
+    id: job.id,
+    ...job.document,
+    generation: job.generation,
+    state: job.state,
+    sync: job.sync,
+    pause: job.pause,
+    createdBy: job.createdBy,
+    createdAt: job.createdAt.toISOString(),
+    updatedAt: job.updatedAt.toISOString(),
+    nextRunAt: job.nextRunAt ? formatInstant(job.nextRunAt) : null,
+    nextRuns: nextRunsOf(job, queueOf, now).map(formatInstant),
+    lastOutcome: job.lastOutcome,
+    lastExecution: job.lastExecution,
+    dispatchChoice: dispatchChoiceOf(job.document),
+  };
+}
