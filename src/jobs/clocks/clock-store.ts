@@ -1,5 +1,5 @@
 /** Statements about clock rows: what a clock should be, what Temporal is known to have, and when to try again. */
-import type { Pool, Queryable } from '../../postgres.ts';
+import type { Queryable } from '../../postgres.ts';
 import type { Timing } from '../time/timing.ts';
 
 /** What the database wants of one clock, read in one statement. */
@@ -57,7 +57,7 @@ export async function clockDesired(database: Queryable, clockId: string): Promis
   return found.rows[0] ? toDesired(found.rows[0]) : null;
 }
 
-/** Reads many clocks by id; ids without a row are left out. */
+/** Reads many clocks by id; ids without a row are left out. `settled`: Temporal should have had it for so long that its list shows it. */
 export async function clocksDesired(database: Queryable, clockIds: string[]): Promise<(DesiredClock & { settled: boolean })[]> {
   const found = await database.query<ClockRow & { settled: boolean }>(
     `SELECT d.*, c.generation = c.observed_generation AND c.reconcile_at < now() - interval '15 seconds' AS settled
@@ -120,16 +120,20 @@ export async function clocksRetryNow(database: Queryable): Promise<number> {
 
 /**
  * Takes clocks whose schedule is not known to be true, longest due first, and puts their next try off by `leaseMs`, so that another controller takes
- * others. A clock that was written less than `freshMs` ago is left to the process that wrote it.
+ * others. A clock that was written less than `freshMs` ago is left to the process that wrote it, unless it is among the `hinted`.
  */
-export async function clocksTakePending(pool: Pool, limit: number, freshMs: number, leaseMs: number): Promise<string[]> {
-  const taken = await pool.query<{ id: string }>(
+export async function clocksTakePending(
+  database: Queryable,
+  take: { limit: number; freshMs: number; leaseMs: number; hinted: string[] },
+): Promise<string[]> {
+  const taken = await database.query<{ id: string }>(
     `WITH due AS (
        SELECT id FROM clocks
-        WHERE generation <> observed_generation AND reconcile_at <= now() - make_interval(secs => $2 / 1000.0)
+        WHERE generation <> observed_generation AND reconcile_at <= now()
+          AND (reconcile_at <= now() - make_interval(secs => $2 / 1000.0) OR id = ANY ($4::text[]))
         ORDER BY reconcile_at LIMIT $1 FOR UPDATE SKIP LOCKED)
      UPDATE clocks c SET reconcile_at = now() + make_interval(secs => $3 / 1000.0) FROM due WHERE c.id = due.id RETURNING c.id`,
-    [limit, freshMs, leaseMs],
+    [take.limit, take.freshMs, take.leaseMs, take.hinted],
   );
   return taken.rows.map((row) => row.id);
 }

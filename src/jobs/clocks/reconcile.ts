@@ -18,14 +18,20 @@ import { differences, generationInNote, scheduleOf } from './schedule-shape.ts';
 
 export type Sync = 'synced' | 'pending';
 export type Reconciler = ReturnType<typeof createReconciler>;
-export type ReconcilerDeps = { pool: Pool; temporal: Client; log: Log };
+export type ReconcilerDeps = {
+  pool: Pool;
+  temporal: Client;
+  log: Log;
+  /** Told of every failure, before it is noted in the row. */
+  onFailure?: (error: unknown) => void;
+};
 
 /** How often one call goes round because the row or the schedule moved under it; after that the next try comes later. */
 const ROUNDS = 6;
 /** Waits before each look whether an update has happened, milliseconds. */
 const LOOKS_MS = [0, 20, 60, 150, 400];
 
-export function createReconciler({ pool, temporal, log }: ReconcilerDeps) {
+export function createReconciler({ pool, temporal, log, onFailure }: ReconcilerDeps) {
   const calls = createScheduleCalls(temporal);
   const noteObserved = createObservedWriter(pool);
 
@@ -91,6 +97,7 @@ export function createReconciler({ pool, temporal, log }: ReconcilerDeps) {
     try {
       return await converge(clockId, known, signal);
     } catch (error) {
+      onFailure?.(error);
       const message = error instanceof Error ? error.message : String(error);
       const expected = isTemporalAway(error) || isPostgresAway(error) || signal?.aborted;
       log[expected ? 'debug' : 'warn']({ clock: clockId, error: message }, 'a clock could not be reconciled yet');

@@ -1,0 +1,83 @@
+/** The controller as a whole: its loops, what they share, and how they start and stop. Several controllers at once do no harm (semantics.md 8, 11). */
+import type { Client } from '@temporalio/client';
+import type { Config } from '../config.ts';
+import { clocksRetryNow } from '../jobs/clocks/clock-store.ts';
+import { createLateSlots } from '../jobs/clocks/late-slots.ts';
+import { createReconciler } from '../jobs/clocks/reconcile.ts';
+import { createScheduleCalls } from '../jobs/clocks/schedule-calls.ts';
+import { createStarter } from '../jobs/execution-starts.ts';
+import type { Log } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import { isPostgresAway, type Pool } from '../postgres.ts';
+import { isTemporalAway } from '../temporal.ts';
+import { createCloses } from './closes.ts';
+import { createEndings } from './endings.ts';
+import { createGauges, createHousekeeping } from './housekeeping.ts';
+import { createLateSlotLoop } from './late-slots.ts';
+import type { Loop } from './loop.ts';
+import { createOrphans } from './orphans.ts';
+import { createPendingClocks } from './pending-clocks.ts';
+import { createServers } from './servers.ts';
+import { createStarts } from './starts.ts';
+import { createSweepLoop } from './sweep.ts';
+
+export type Controller = { start(): void; stop(): Promise<void>; isReady(): boolean };
+
+export function createController(deps: {
+  pool: Pool;
+  temporal: Client;
+  log: Log;
+  metrics: Metrics;
+  config: Pick<Config, 'RECONCILE_CONCURRENCY' | 'SWEEP_INTERVAL_S' | 'BUFFER_LIMIT_SLOTS'>;
+}): Controller {
+  const { pool, temporal, log, metrics, config } = deps;
+  const servers = createServers({ pool, temporal, log, onBack: (server) => void catchUp(server) });
+  const reconciler = createReconciler({
+    pool,
+    temporal,
+    log,
+    onFailure: (error) => {
+      if (isPostgresAway(error)) servers.postgres.noteAway(error);
+      else if (isTemporalAway(error)) servers.temporal.noteAway(error);
+    },
+  });
+  const calls = createScheduleCalls(temporal);
+  const starter = createStarter({ pool, temporal, log });
+  const lateSlots = createLateSlots({ pool, bufferLimit: config.BUFFER_LIMIT_SLOTS });
+  const orphans = createOrphans({ pool, calls, log });
+
+  const shared = { pool, servers, log };
+  const pendingClocks = createPendingClocks({ ...shared, reconciler, concurrency: config.RECONCILE_CONCURRENCY });
+  const loops: Loop[] = [
+    pendingClocks,
+    createSweepLoop({ ...shared, calls, orphans, metrics, intervalS: config.SWEEP_INTERVAL_S, onDrift: () => pendingClocks.wake() }),
+    createLateSlotLoop({ ...shared, lateSlots, starter }),
+    createStarts({ ...shared, temporal, starter }),
+    createCloses({ ...shared, temporal, starter }),
+    createEndings({ ...shared, lateSlots }),
+    createHousekeeping(shared),
+    createGauges({ ...shared, metrics }),
+  ];
+
+  /** A server is back: what waits for its next try is due now, so that all is true within seconds. */
+  async function catchUp(server: 'Postgres' | 'Temporal'): Promise<void> {
+    try {
+      if (server === 'Temporal') await clocksRetryNow(pool);
+    } catch (error) {
+      if (isPostgresAway(error)) servers.postgres.noteAway(error);
+    }
+    for (const loop of loops) loop.wake();
+  }
+
+  return {
+    start() {
+      for (const loop of loops) loop.start();
+    },
+    /** Ends all passes under way; resolves when nothing of the controller runs any more. The pool and the client stay open: they are the caller's. */
+    async stop() {
+      await Promise.all([servers.stop(), ...loops.map((loop) => loop.stop())]);
+      await starter.drain();
+    },
+    isReady: () => !servers.postgres.isAway() && !servers.temporal.isAway(),
+  };
+}

@@ -1,0 +1,97 @@
+/** Statements by which the controller finds executions that nobody moves any more. They read every team: the controller serves all. */
+import type { ExecutionStart } from '../jobs/execution-store.ts';
+import { inTransaction, type Pool, type Queryable } from '../postgres.ts';
+
+/** Queued rows that may run and of which no workflow is known, although their start should be over for `olderThanMs`. Soonest due first. */
+export async function executionsUnstarted(database: Queryable, olderThanMs: number, limit: number): Promise<ExecutionStart[]> {
+  const found = await database.query<{ start: ExecutionStart }>(
+    `SELECT start_of(e) AS start FROM job_executions e
+      WHERE e.status IN ('queued', 'running') AND NOT e.waiting AND e.run_id IS NULL AND e.created_at < now() - make_interval(secs => $1 / 1000.0)
+      ORDER BY e.due_at LIMIT $2`,
+    [olderThanMs, limit],
+  );
+  return found.rows.map((row) => row.start);
+}
+
+/** Jobs with waiting rows and nothing active that they could wait for. */
+export async function jobsWaitingForNothing(database: Queryable, limit: number): Promise<{ team: string; job_id: string }[]> {
+  const found = await database.query<{ team: string; job_id: string }>(
+    `SELECT r.team, r.job_id FROM job_runtime r
+      WHERE r.active <= 0 AND r.waiting > 0
+        AND r.job_id IN (SELECT e.job_id FROM job_executions e WHERE e.waiting AND e.status IN ('queued', 'running'))
+      LIMIT $1`,
+    [limit],
+  );
+  return found.rows;
+}
+
+/** Lets a job's next waiting row start, under the job's lock; null when something is active after all. */
+export async function releaseNext(pool: Pool, job: { team: string; job_id: string }): Promise<ExecutionStart | null> {
+  return inTransaction(pool, async (transaction) => {
+    await transaction.query('SELECT 1 FROM job_runtime WHERE job_id = $1 AND team = $2 FOR UPDATE', [job.job_id, job.team]);
+    const released = await transaction.query<{ released: ExecutionStart | null }>('SELECT release_next($2, $1) AS released', [
+      job.job_id,
+      job.team,
+    ]);
+    return released.rows[0]?.released ?? null;
+  });
+}
+
+export type WatchedExecution = { team: string; id: string; partition_at: Date; workflow_id: string; run_id: string };
+
+/** Unfinished rows whose workflow should be at work for `olderThanMs` or longer, oldest first. */
+export async function executionsUnfinished(database: Queryable, olderThanMs: number, limit: number): Promise<WatchedExecution[]> {
+  const found = await database.query<WatchedExecution>(
+    `SELECT e.team, e.id, e.partition_at, e.workflow_id, e.run_id FROM job_executions e
+      WHERE e.status IN ('queued', 'running') AND NOT e.waiting AND e.run_id IS NOT NULL
+        AND greatest(e.due_at, e.created_at) < now() - make_interval(secs => $1 / 1000.0)
+      ORDER BY e.created_at LIMIT $2`,
+    [olderThanMs, limit],
+  );
+  return found.rows;
+}
+
+/** The rows among these that have ended as terminated. */
+export async function executionsTerminated(database: Queryable, rows: WatchedExecution[]): Promise<Set<string>> {
+  const found = await database.query<{ id: string }>(
+    `SELECT e.id FROM unnest($1::timestamptz[], $2::text[]) AS w (partition_at, id)
+       CROSS JOIN LATERAL (SELECT e.id, e.status FROM job_executions e WHERE e.partition_at = w.partition_at AND e.id = w.id LIMIT 1) e
+      WHERE e.status = 'terminated'`,
+    [rows.map((row) => row.partition_at), rows.map((row) => row.id)],
+  );
+  return new Set(found.rows.map((row) => row.id));
+}
+
+/**
+ * Takes the workflow away from an unfinished row because it ended, or vanished, without a record; the row is started again then. Nothing happens when another run has
+ * taken the row meanwhile, or it has ended. Returns whether it was so.
+ */
+export async function executionForgetRun(database: Queryable, row: WatchedExecution): Promise<boolean> {
+  const updated = await database.query(
+    `UPDATE job_executions SET run_id = NULL
+      WHERE partition_at = $1 AND id = $2 AND team = $3 AND run_id = $4 AND status IN ('queued', 'running') AND NOT waiting`,
+    [row.partition_at, row.id, row.team, row.run_id],
+  );
+  return updated.rowCount === 1;
+}
+
+/** True while the row is unfinished and still belongs to this run. */
+export async function executionIsOfRun(database: Queryable, row: WatchedExecution): Promise<boolean> {
+  const found = await database.query(
+    `SELECT 1 FROM job_executions WHERE partition_at = $1 AND id = $2 AND team = $3 AND run_id = $4 AND status IN ('queued', 'running') AND NOT waiting`,
+    [row.partition_at, row.id, row.team, row.run_id],
+  );
+  return found.rowCount === 1;
+}
+
+/** Rows told to make room for a newer one (`cancel_other`) that have not gone within `graceMs`. */
+export async function executionsOutstaying(database: Queryable, graceMs: number, limit: number): Promise<WatchedExecution[]> {
+  const found = await database.query<WatchedExecution>(
+    `SELECT e.team, e.id, e.partition_at, e.workflow_id, e.run_id FROM job_executions e
+      WHERE e.status IN ('queued', 'running') AND e.cancel_by = 'almanac: cancel_other'
+        AND e.cancel_requested_at < now() - make_interval(secs => $1 / 1000.0)
+      LIMIT $2`,
+    [graceMs, limit],
+  );
+  return found.rows;
+}

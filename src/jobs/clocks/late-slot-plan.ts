@@ -1,0 +1,54 @@
+/** What to do with slots that nobody admitted: most go through admit one by one; long stretches that cannot run become one range row each. */
+import { nextSlot } from '../time/oracle.ts';
+import type { Timing } from '../time/timing.ts';
+import type { ClockToCheck, Membership } from './late-slot-store.ts';
+
+export type Missing = { clock: ClockToCheck; member: Membership; slot: Date };
+export type Step =
+  | { kind: 'admit'; member: Membership; slot: Date }
+  | { kind: 'range'; member: Membership; reason: 'missed' | 'paused'; from: Date; last: Date; count: number };
+
+/** Stretches longer than this become a range row. */
+const ROWS_AT_MOST = 100;
+
+/** Why a late slot can't run, as admit would say it (semantics.md 13); null when admit has to decide. Times in milliseconds. */
+function verdict(member: Membership, slot: Date, successor: Date | null, now: number): 'missed' | 'paused' | null {
+  if (member.blocked) return 'paused';
+  if (member.catch_up === 'none') return 'missed';
+  if (slot.getTime() < now - Number(member.catch_up_window_ms)) return 'missed';
+  const replaced = successor && successor.getTime() <= now && (member.valid_to === null || successor < member.valid_to);
+  return member.catch_up === 'last' && replaced ? 'missed' : null;
+}
+
+/**
+ * Puts the missing slots of one clock, all late, into steps in slot order. A stretch is contiguous when the job has no slot between two of its slots.
+ * @param now milliseconds since 1970.
+ */
+export function plan(missing: Missing[], timingOf: (member: Membership) => Timing, now: number): Step[] {
+  const steps: Step[] = [];
+  for (const ofMember of Map.groupBy(missing, ({ member }) => member).values()) {
+    const { member } = ofMember[0]!;
+    const timing = timingOf(member);
+    let stretch: Date[] = [];
+    let reason: 'missed' | 'paused' | null = null;
+    let expectedNext: number | null = null;
+    const endStretch = () => {
+      if (reason && stretch.length > ROWS_AT_MOST) {
+        steps.push({ kind: 'range', member, reason, from: stretch[0]!, last: stretch.at(-1)!, count: stretch.length });
+      } else for (const slot of stretch) steps.push({ kind: 'admit', member, slot });
+      stretch = [];
+    };
+    for (const { slot } of ofMember) {
+      const successor = nextSlot(timing, slot);
+      const why = verdict(member, slot, successor, now);
+      if (why !== reason || slot.getTime() !== expectedNext) endStretch();
+      reason = why;
+      stretch.push(slot);
+      expectedNext = successor?.getTime() ?? null;
+    }
+    endStretch();
+  }
+  return steps.sort((a, b) => startOf(a) - startOf(b));
+}
+
+const startOf = (step: Step): number => (step.kind === 'admit' ? step.slot : step.from).getTime();

@@ -1,0 +1,137 @@
+/** Statements by which slots that nobody admitted are found (semantics.md 9): which clocks to look at, who was a member when, which slots have a row. */
+import { inTransaction, type Pool, type Queryable } from '../../postgres.ts';
+import type { Timing } from '../time/timing.ts';
+
+export type ClockToCheck = {
+  id: string;
+  team: string;
+  generation: string;
+  checked_until: Date;
+  next_check_at: string | null;
+  /** Postgres' time when this was read: what is late is measured there. */
+  now: Date;
+};
+
+/** Clocks of which a slot is overdue, or of which nobody knows the next one yet (`next_check_at` null). */
+export async function clocksToCheck(database: Queryable, limit: number): Promise<ClockToCheck[]> {
+  const found = await database.query<ClockToCheck>(
+    `SELECT id, team, generation, checked_until, next_check_at::text, now() AS now FROM clocks
+      WHERE deleted_at IS NULL AND (next_check_at <= now() OR next_check_at IS NULL)
+      ORDER BY next_check_at NULLS FIRST LIMIT $1`,
+    [limit],
+  );
+  return found.rows;
+}
+
+/** The same for clocks that are about to be purged, whatever their state. */
+export async function clocksToCheckOnce(database: Queryable, clockIds: string[]): Promise<ClockToCheck[]> {
+  const found = await database.query<ClockToCheck>(
+    'SELECT id, team, generation, checked_until, next_check_at::text, now() AS now FROM clocks WHERE id = ANY ($1::text[])',
+    [clockIds],
+  );
+  return found.rows;
+}
+
+/** A stretch of membership of one job in one clock, with what decides its late slots. */
+export type Membership = {
+  clock_id: string;
+  job_id: string;
+  job_name: string;
+  valid_from: Date;
+  /** null: open. */
+  valid_to: Date | null;
+  timing_hash: string;
+  catch_up: 'none' | 'last' | 'all';
+  catch_up_window_ms: string;
+  /** Paused now, or disabled: no late slot of it runs. */
+  blocked: boolean;
+  queue: string;
+  priority: number;
+};
+
+/** Memberships that were, are or will be open at some time after `since` of their clock. */
+export async function membershipsAfter(database: Queryable, clocks: { id: string; since: Date }[]): Promise<Membership[]> {
+  const found = await database.query<Membership>(
+    `SELECT m.clock_id, m.job_id, r.job_name, m.valid_from, nullif(m.valid_to, 'infinity') AS valid_to, m.timing_hash,
+            r.catch_up, r.catch_up_window_ms, r.paused_at IS NOT NULL OR NOT r.enabled AS blocked, r.queue, r.priority
+       FROM unnest($1::text[], $2::timestamptz[]) AS c (id, since)
+       JOIN clock_members m ON m.clock_id = c.id AND m.valid_to > c.since
+       JOIN job_runtime r ON r.job_id = m.job_id`,
+    [clocks.map((clock) => clock.id), clocks.map((clock) => clock.since)],
+  );
+  return found.rows;
+}
+
+export async function timingsByHash(database: Queryable, hashes: string[]): Promise<Map<string, Timing>> {
+  const found = await database.query<{ hash: string; timing: Timing }>('SELECT hash, timing FROM timings WHERE hash = ANY ($1::text[])', [
+    hashes,
+  ]);
+  return new Map(found.rows.map((row) => [row.hash, row.timing]));
+}
+
+/** Which of these slots have neither a row nor a range that says why; answered as their positions in the list. */
+export async function slotsWithoutRow(
+  database: Queryable,
+  slots: { jobId: string; executionId: string; slot: Date }[],
+): Promise<Set<number>> {
+  // LATERAL … LIMIT keeps this a look into the primary key of one partition per slot, whatever the planner thinks of the table
+  const found = await database.query<{ position: string }>(
+    `SELECT s.position FROM unnest($1::text[], $2::text[], $3::timestamptz[]) WITH ORDINALITY AS s (job_id, id, slot, position)
+       LEFT JOIN LATERAL (SELECT true AS there FROM job_executions e WHERE e.partition_at = s.slot AND e.id = s.id LIMIT 1) e ON true
+       LEFT JOIN LATERAL (SELECT true AS there FROM slot_ranges g
+                           WHERE g.job_id = s.job_id AND g.from_at <= s.slot AND (g.to_at IS NULL OR s.slot < g.to_at) LIMIT 1) g ON true
+      WHERE e.there IS NULL AND g.there IS NULL`,
+    [slots.map((slot) => slot.jobId), slots.map((slot) => slot.executionId), slots.map((slot) => slot.slot)],
+  );
+  return new Set(found.rows.map((row) => Number(row.position) - 1));
+}
+
+/**
+ * Writes one range row in place of many skipped slots, under the job's lock and only while the job's policy is still the one they were judged by.
+ * @returns false when the policy has changed: judge again.
+ */
+export async function writeSlotRange(
+  pool: Pool,
+  range: {
+    team: string;
+    jobId: string;
+    reason: 'missed' | 'paused';
+    from: Date;
+    to: Date;
+    count: number;
+    catchUp: string;
+    windowMs: string;
+    blocked: boolean;
+  },
+): Promise<boolean> {
+  return inTransaction(pool, async (transaction) => {
+    const unchanged = await transaction.query(
+      `SELECT 1 FROM job_runtime
+        WHERE job_id = $1 AND team = $2 AND catch_up = $3 AND catch_up_window_ms = $4 AND (paused_at IS NOT NULL OR NOT enabled) = $5 FOR UPDATE`,
+      [range.jobId, range.team, range.catchUp, range.windowMs, range.blocked],
+    );
+    if (unchanged.rowCount !== 1) return false;
+    await transaction.query(
+      `INSERT INTO slot_ranges (team, job_id, reason, from_at, to_at, count, by, note) VALUES ($1, $2, $3, $4, $5, $6, 'almanac', $7)
+       ON CONFLICT (job_id, from_at, reason) DO NOTHING`,
+      [range.team, range.jobId, range.reason, range.from, range.to, range.count, 'no execution was started in this time'],
+    );
+    return true;
+  });
+}
+
+/** Notes how far clocks have been checked, unless they were changed meanwhile: then they are looked at again as they are now. */
+export async function clocksNoteChecked(database: Queryable, checked: { clock: ClockToCheck; until: Date; next: Date }[]): Promise<void> {
+  await database.query(
+    `UPDATE clocks c SET checked_until = greatest(c.checked_until, d.until), next_check_at = d.next
+       FROM unnest($1::text[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[]) AS d (id, generation, was, until, next)
+      WHERE c.id = d.id AND c.generation = d.generation AND c.next_check_at::text IS NOT DISTINCT FROM d.was`,
+    [
+      checked.map((one) => one.clock.id),
+      checked.map((one) => one.clock.generation),
+      checked.map((one) => one.clock.next_check_at),
+      checked.map((one) => one.until),
+      checked.map((one) => one.next),
+    ],
+  );
+}

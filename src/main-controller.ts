@@ -1,0 +1,7 @@
+/** Entry: the controller. Any number of copies may run. */
+import { readConfig } from './config.ts';
+import { startController } from './controller/process.ts';
+import { createLog } from './log.ts';
+
+const config = readConfig();
+await startController(config, createLog('controller', config.LOG_LEVEL));
