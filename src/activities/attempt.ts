@@ -136,6 +136,6 @@ function decide(
   if (!outcome.error.retryable || input.tryNumber >= row.max_attempts) return { status: outcome.status, retryInMs: null };
   const retryInMs = backoffMs(plan, input.tryNumber, outcome.error.retryAfterMs);
   if (input.deadlineAt !== null && Date.now() + retryInMs >= input.deadlineAt)
-    return { status: outcome.status, retryInMs: null, reason: 'deadline' };
+    return { status: 'timed_out', retryInMs: null, reason: 'deadline' };
   return { status: outcome.status, retryInMs };
 }

@@ -1,0 +1,234 @@
+/** Executions through a real worker, a real Temporal, a real Postgres and real HTTP: what happens to one call. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { readConfig } from '../src/config.ts';
+import type { Caller } from '../src/jobs/caller.ts';
+import { createStarter } from '../src/jobs/execution-starts.ts';
+import { createExecutions, type Executions } from '../src/jobs/executions.ts';
+import { createLog } from '../src/log.ts';
+import { createPool, type Pool } from '../src/postgres.ts';
+import { createTemporalClient } from '../src/temporal.ts';
+import { type AlmanacProcess, startProcess } from './support/processes.ts';
+import { type Receiver, startReceiver } from './support/receiver.ts';
+import { countersOf, seedJob } from './support/seed.ts';
+import { createTestDatabase, createTestNamespace } from './support/stack.ts';
+
+const caller: Caller = { holder: 'key', name: 'tester', team: 'default', role: 'admin', requestId: 'request' };
+const ENOUGH_MS = 30_000;
+
+let settings: Record<string, string>;
+let pool: Pool;
+let executions: Executions;
+let worker: AlmanacProcess;
+const closing: (() => Promise<unknown>)[] = [];
+
+before(async () => {
+  const database = await createTestDatabase();
+  const namespace = await createTestNamespace();
+  settings = {
+    DATABASE_URL: database.url,
+    TEMPORAL_ADDRESS: namespace.address,
+    TEMPORAL_NAMESPACE: namespace.name,
+    ALMANAC_TARGET_ALLOW: '127.0.0.0/8',
+  };
+  const config = readConfig(settings);
+  const log = createLog('test', 'silent');
+  pool = createPool(config, log, 'test');
+  const temporal = createTemporalClient(config);
+  const starter = createStarter({ pool, temporal, log });
+  executions = createExecutions({ pool, temporal, log, config, starter });
+  worker = await startProcess('worker', settings);
+  closing.push(
+    () => worker.stop(),
+    starter.drain,
+    async () => temporal.connection.close(),
+    () => pool.end(),
+    database.drop,
+  );
+});
+after(async () => {
+  for (const close of closing) await close();
+});
+
+async function receiver(...answer: Parameters<typeof startReceiver>): Promise<Receiver> {
+  const server = await startReceiver(...answer);
+  closing.unshift(server.close);
+  return server;
+}
+const httpJob = (url: string, document: object = {}, options: object = {}) =>
+  seedJob(pool, {
+    ...options,
+    document: { target: { type: 'http', url, method: 'POST', headers: {}, success: '200-299' }, ...document },
+  });
+const quickRetry = (maxAttempts: number) => ({
+  maxAttempts,
+  initialInterval: '100ms',
+  backoffCoefficient: 1,
+  maxInterval: '1s',
+  nonRetryable: ['4xx'],
+});
+const run = async (jobId: string, input?: unknown) => {
+  const asked = await executions.trigger(caller, jobId, { input, hasInput: input !== undefined });
+  return await executions.wait(caller, asked.id, ENOUGH_MS);
+};
+
+test('a trigger calls the URL once with its input and ids, and keeps status, headers and body', async () => {
+  const server = await receiver((_call, response) => response.writeHead(201, { 'x-answer': 'yes' }).end('{"ok":true}'));
+  const job = await httpJob(`${server.url}/hook`);
+  const done = await run(job.id, { region: 'eu' });
+  assert.equal(done.status, 'succeeded');
+  assert.equal(server.calls.length, 1);
+  assert.deepEqual(JSON.parse(server.calls[0]!.body), { region: 'eu' });
+  assert.equal(server.calls[0]!.execution, done.id);
+  assert.equal(server.calls[0]!.headers['webhook-id'], done.id);
+  const result = done.result as { status: number; body: string; headers: Record<string, string> };
+  assert.deepEqual([result.status, result.body, result.headers['x-answer']], [201, '{"ok":true}', 'yes']);
+  const shown = await executions.get(caller, job.id, done.id);
+  assert.deepEqual([shown.attempts.length, shown.attempts[0]!.responseStatus], [1, 201]);
+  assert.equal(shown.live?.historyLength, 7);
+});
+
+test('two failures and a success are three attempts of one execution, under one id', async () => {
+  const server = await receiver((_call, response, nth) => response.writeHead(nth < 3 ? 503 : 200).end());
+  const job = await httpJob(server.url, { retry: quickRetry(5) }, { maxAttempts: 5 });
+  const done = await run(job.id);
+  assert.deepEqual([done.status, done.attempt, done.error], ['succeeded', 3, null]);
+  assert.deepEqual(
+    server.calls.map((call) => call.attempt),
+    [1, 2, 3],
+  );
+  assert.equal(new Set(server.calls.map((call) => call.execution)).size, 1);
+  const { attempts } = await executions.get(caller, job.id, done.id);
+  assert.deepEqual(
+    attempts.map((attempt) => [attempt.attempt, attempt.status, attempt.responseStatus]),
+    [
+      [1, 'failed', 503],
+      [2, 'failed', 503],
+      [3, 'succeeded', 200],
+    ],
+  );
+});
+
+test('a 404 is not tried again; a 429 is, and not before its Retry-After', async () => {
+  const gone = await receiver((_call, response) => response.writeHead(404).end());
+  const job = await httpJob(gone.url, { retry: quickRetry(3) });
+  assert.equal((await run(job.id)).status, 'failed');
+  assert.equal(gone.calls.length, 1);
+  const busy = await receiver((_call, response, nth) =>
+    nth === 1 ? response.writeHead(429, { 'retry-after': '1' }).end() : response.end(),
+  );
+  const patient = await httpJob(busy.url, { retry: quickRetry(3) });
+  assert.equal((await run(patient.id)).status, 'succeeded');
+  assert.ok(busy.calls[1]!.at - busy.calls[0]!.at >= 990, 'waited for Retry-After');
+});
+
+test('a call that outlasts its timeout is aborted and timed out; the last failure is what stands', async () => {
+  const server = await receiver(() => {});
+  const job = await httpJob(server.url, { timeout: '300ms', retry: quickRetry(2) }, { maxAttempts: 2 });
+  const done = await run(job.id);
+  assert.deepEqual([done.status, done.attempt, done.error?.type], ['timed_out', 2, 'timeout']);
+  assert.ok(server.calls.every((call) => call.aborted));
+});
+
+test('a deadline ends the execution while retries are left', async () => {
+  const server = await receiver((_call, response) => response.writeHead(500).end());
+  const job = await httpJob(server.url, { deadline: '1s', retry: { ...quickRetry(100), initialInterval: '300ms' } }, { maxAttempts: 100 });
+  const done = await run(job.id);
+  assert.deepEqual([done.status, done.reason], ['timed_out', 'deadline']);
+  assert.ok(server.calls.length >= 2 && server.calls.length <= 5, `${server.calls.length} calls`);
+});
+
+test('cancelling aborts the call in flight within a second', async () => {
+  const server = await receiver(() => {});
+  const job = await httpJob(server.url);
+  const asked = await executions.trigger(caller, job.id, { hasInput: false });
+  await server.received(1);
+  const cancelledAt = Date.now();
+  await executions.cancel(caller, job.id, asked.id);
+  const done = await executions.wait(caller, asked.id, ENOUGH_MS);
+  assert.equal(done.status, 'cancelled');
+  assert.equal(done.cancelledBy, 'tester');
+  assert.ok(Date.now() - cancelledAt < 1_500);
+  assert.ok(server.calls[0]!.aborted);
+});
+
+test('terminating ends the row at once, and a later success of the call changes nothing', async () => {
+  let finish = () => {};
+  const server = await receiver((_call, response) => {
+    finish = () => response.end('late');
+  });
+  const job = await httpJob(server.url);
+  const asked = await executions.trigger(caller, job.id, { hasInput: false });
+  await server.received(1);
+  assert.equal((await executions.terminate(caller, job.id, asked.id)).status, 'terminated');
+  finish();
+  await worker.line((line) => line.execution === asked.id || line.msg === 'execution finished');
+  assert.equal((await executions.wait(caller, asked.id, 0)).status, 'terminated');
+});
+
+test('a long target runs as an activity with heartbeats and is cancelled as well', async () => {
+  const server = await receiver(() => {});
+  const job = await httpJob(server.url, { timeout: '1h' });
+  const asked = await executions.trigger(caller, job.id, { hasInput: false });
+  await server.received(1);
+  const { live } = await executions.get(caller, job.id, asked.id);
+  assert.equal(live?.pending[0]?.activity, 'attempt');
+  await executions.cancel(caller, job.id, asked.id);
+  assert.equal((await executions.wait(caller, asked.id, ENOUGH_MS)).status, 'cancelled');
+});
+
+test('buffer_all runs what waits one after another, in the order of acceptance', async () => {
+  const server = await receiver();
+  const job = await httpJob(server.url, {}, { overlap: 'buffer_all' });
+  const asked = [];
+  for (let n = 0; n < 6; n++) asked.push(await executions.trigger(caller, job.id, { input: { n }, hasInput: true }));
+  await server.received(6);
+  for (const { id } of asked) assert.equal((await executions.wait(caller, id, ENOUGH_MS)).status, 'succeeded');
+  assert.deepEqual(
+    server.calls.map((call) => JSON.parse(call.body).n),
+    [0, 1, 2, 3, 4, 5],
+  );
+});
+
+test('a retry is a new execution with the old input; a success cannot be retried', async () => {
+  const server = await receiver((_call, response, nth) => response.writeHead(nth === 1 ? 400 : 200).end());
+  const job = await httpJob(server.url);
+  const failed = await run(job.id, { order: 7 });
+  assert.equal(failed.status, 'failed');
+  const [retried] = await executions.retry(caller, job.id, { definition: 'current' });
+  const done = await executions.wait(caller, retried!.id, ENOUGH_MS);
+  assert.deepEqual([done.status, done.trigger, done.retryOf], ['succeeded', 'retry', failed.id]);
+  assert.deepEqual(JSON.parse(server.calls[1]!.body), { order: 7 });
+  await assert.rejects(executions.retryOne(caller, job.id, done.id, 'current'), { kind: 'refused', code: 'not_failed' });
+});
+
+test('a handler gets its input and ids, and its answer is the result', async () => {
+  const job = await seedJob(pool, { document: { target: { type: 'handler', name: 'heartbeat-report' } } });
+  const done = await run(job.id, {});
+  assert.equal(done.status, 'succeeded');
+  assert.ok('loadPerCpu' in (done.result as object));
+});
+
+test('a worker killed in mid-call: another repeats the call under the same id, and rows are not doubled', async () => {
+  const server = await receiver((_call, response, nth) => {
+    if (nth > 1) response.end('second');
+  });
+  const job = await httpJob(server.url);
+  const asked = await executions.trigger(caller, job.id, { hasInput: false });
+  await server.received(1);
+  await worker.kill();
+  worker = await startProcess('worker', settings);
+  const done = await executions.wait(caller, asked.id, 60_000);
+  assert.deepEqual([done.status, done.attempt], ['succeeded', 2]);
+  assert.deepEqual(
+    server.calls.map((call) => call.execution),
+    [asked.id, asked.id],
+  );
+  const { attempts } = await executions.get(caller, job.id, asked.id);
+  assert.deepEqual(
+    attempts.map((attempt) => attempt.status),
+    ['lost', 'succeeded'],
+  );
+  const counters = await countersOf(pool, job.id);
+  assert.deepEqual([counters.active, counters.waiting], [0, 0]);
+});
