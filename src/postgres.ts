@@ -58,7 +58,7 @@ const AWAY_CODES = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 
 /** True when the error says that Postgres can't be reached or is going away, so that the same statement may succeed later. */
 export function isPostgresAway(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  const code = (error as { code?: string }).code ?? '';
+  const code = String((error as { code?: unknown }).code ?? ''); // gRPC's codes are numbers
   if (AWAY_CODES.has(code) || code.startsWith('08')) return true;
   if (error instanceof AggregateError) return error.errors.some(isPostgresAway);
   return /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|timeout expired/i.test(

@@ -18,6 +18,7 @@ import type { Loop } from './loop.ts';
 import { createOrphans } from './orphans.ts';
 import { createPendingClocks } from './pending-clocks.ts';
 import { createServers } from './servers.ts';
+import { createStartOne } from './start-one.ts';
 import { createStarts } from './starts.ts';
 import { createSweepLoop } from './sweep.ts';
 
@@ -43,6 +44,7 @@ export function createController(deps: {
   });
   const calls = createScheduleCalls(temporal);
   const starter = createStarter({ pool, temporal, log });
+  const startOne = createStartOne({ pool, temporal, starter });
   const lateSlots = createLateSlots({ pool, bufferLimit: config.BUFFER_LIMIT_SLOTS });
   const orphans = createOrphans({ pool, calls, log });
 
@@ -51,8 +53,8 @@ export function createController(deps: {
   const loops: Loop[] = [
     pendingClocks,
     createSweepLoop({ ...shared, calls, orphans, metrics, intervalS: config.SWEEP_INTERVAL_S, onDrift: () => pendingClocks.wake() }),
-    createLateSlotLoop({ ...shared, lateSlots, starter }),
-    createStarts({ ...shared, temporal, starter }),
+    createLateSlotLoop({ ...shared, lateSlots, startOne }),
+    createStarts({ ...shared, startOne }),
     createCloses({ ...shared, temporal, starter }),
     createEndings({ ...shared, lateSlots }),
     createHousekeeping(shared),

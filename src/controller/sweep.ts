@@ -8,8 +8,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { temporal } from '@temporalio/proto';
 import { clocksDesired } from '../jobs/clocks/clock-store.ts';
+import { createInstallation } from '../jobs/clocks/installation.ts';
 import type { ScheduleCalls } from '../jobs/clocks/schedule-calls.ts';
-import { CLOCK_WORKFLOW_TYPE, sameAsListEntry } from '../jobs/clocks/schedule-shape.ts';
+import { CLOCK_WORKFLOW_TYPE, readNote, sameAsListEntry } from '../jobs/clocks/schedule-shape.ts';
 import { clocksExpectedAfter, clocksMarkUntrue, tombstonesConfirmed } from '../jobs/clocks/sweep-store.ts';
 import { isJobId } from '../jobs/ids.ts';
 import type { Log } from '../log.ts';
@@ -26,7 +27,7 @@ export type Drift = { missing: number; different: number; orphan: number; schedu
 const PAGE_PAUSE_MS = 200;
 const ROWS = 5_000;
 
-/** Ours by id and by what it starts; other schedules in the namespace are nobody's business. */
+/** An Almanac's by id and by what it starts; other schedules in the namespace are nobody's business. */
 const isOurs = (entry: ListEntry): boolean => {
   const id = entry.scheduleId ?? '';
   return (isJobId(id) || /^clock_[0-9a-f]+$/.test(id)) && entry.info?.workflowType?.name === CLOCK_WORKFLOW_TYPE;
@@ -34,19 +35,25 @@ const isOurs = (entry: ListEntry): boolean => {
 
 export function createSweep(deps: { pool: Pool; calls: ScheduleCalls; orphans: Orphans; log: Log }) {
   const { pool, calls, orphans, log } = deps;
+  const installation = createInstallation(pool);
 
-  /** Compares one page of the list with the rows; answers ids that have no row. */
+  /** Compares one page of the list with the rows; answers ids that this installation made and that have no row. */
   async function comparePage(entries: ListEntry[], drift: Drift): Promise<string[]> {
+    const mark = await installation();
     const ids = entries.map((entry) => entry.scheduleId ?? '');
     const rows = new Map((await clocksDesired(pool, ids)).map((row) => [row.id, row]));
     const untrue = entries.filter((entry) => {
       const row = rows.get(entry.scheduleId ?? '');
-      return row?.settled && !row.deleted && !sameAsListEntry(entry, row);
+      return row?.settled && !row.deleted && !sameAsListEntry(entry, row, mark);
     });
     const undead = (await tombstonesConfirmed(pool, ids)).filter((id) => rows.has(id));
     const marked = [...untrue.map((entry) => entry.scheduleId ?? ''), ...undead];
     if (marked.length > 0) drift.different += await clocksMarkUntrue(pool, marked, false);
-    return ids.filter((id) => !rows.has(id));
+    // what another Almanac keeps in the same namespace is none of ours
+    return entries
+      .filter((entry) => readNote(entry.info?.notes).installation === mark)
+      .map((entry) => entry.scheduleId ?? '')
+      .filter((id) => !rows.has(id));
   }
 
   async function markMissing(listed: Set<string>, startedAt: number): Promise<number> {

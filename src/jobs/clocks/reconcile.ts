@@ -12,9 +12,10 @@ import type { Log } from '../../log.ts';
 import { isPostgresAway, type Pool } from '../../postgres.ts';
 import { isTemporalAway } from '../../temporal.ts';
 import { clockDesired, clockNoteFailure, type DesiredClock } from './clock-store.ts';
+import { createInstallation } from './installation.ts';
 import { createObservedWriter } from './observed-writer.ts';
 import { createScheduleCalls } from './schedule-calls.ts';
-import { differences, generationInNote, scheduleOf } from './schedule-shape.ts';
+import { differences, readNote, scheduleOf } from './schedule-shape.ts';
 
 export type Sync = 'synced' | 'pending';
 export type Reconciler = ReturnType<typeof createReconciler>;
@@ -33,6 +34,7 @@ const LOOKS_MS = [0, 20, 60, 150, 400];
 
 export function createReconciler({ pool, temporal, log, onFailure }: ReconcilerDeps) {
   const calls = createScheduleCalls(temporal);
+  const installation = createInstallation(pool);
   const noteObserved = createObservedWriter(pool);
 
   /** One round towards `desired`; true when Temporal is known to have it. */
@@ -41,13 +43,13 @@ export function createReconciler({ pool, temporal, log, onFailure }: ReconcilerD
       await calls.remove(desired.id, signal);
       return true;
     }
-    const wanted = await scheduleOf(temporal, desired);
+    const wanted = await scheduleOf(temporal, desired, await installation());
     // a first generation is not described: it is nearly always really the first
     if (desired.observedGeneration === 0 && (await calls.create(desired.id, wanted, signal))) return true;
     const described = await calls.describe(desired.id, signal);
     if (!described) return calls.create(desired.id, wanted, signal);
     if ((await differences(temporal, described.schedule, wanted)).length === 0) return true;
-    if (generationInNote(described.schedule.state?.notes) > desired.generation) {
+    if (readNote(described.schedule.state?.notes).generation > desired.generation) {
       const now = await clockDesired(pool, desired.id);
       if (now?.generation !== desired.generation) return false; // this process is the one that is late
     }

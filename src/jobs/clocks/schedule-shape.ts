@@ -23,13 +23,15 @@ const CATCHUP_WINDOW_MS = 60_000;
 /** The server refuses static summaries over 400 bytes, JSON quotes and escapes included. */
 const SUMMARY_BYTES = 360;
 
-/** The note people read beside the schedule: the job's name, then what this projection was made from. */
-export const clockNote = (desired: Pick<DesiredClock, 'label' | 'queue' | 'generation'>): string =>
-  `${desired.label} · queue ${desired.queue} · generation ${desired.generation} · kept by Almanac: change the job, not this schedule`;
+/** The note people read beside the schedule: the job's name, then what this projection was made from, and by whom. */
+export const clockNote = (desired: Pick<DesiredClock, 'label' | 'queue' | 'generation'>, installation: string): string =>
+  `${desired.label} · queue ${desired.queue} · generation ${desired.generation} · kept by Almanac ${installation}: change the job, not this schedule`;
 
-/** The generation in a note of ours; 0 when it is somebody else's note. */
-export const generationInNote = (note: string | null | undefined): number =>
-  Number(/ · generation (\d+) · kept by Almanac/.exec(note ?? '')?.[1] ?? 0);
+/** The generation and the installation in a note of ours; 0 and empty when it is somebody else's note. */
+export function readNote(note: string | null | undefined): { generation: number; installation: string } {
+  const [, generation, installation] = / · generation (\d+) · kept by Almanac ([0-9a-f]+): /.exec(note ?? '') ?? [];
+  return { generation: Number(generation ?? 0), installation: installation ?? '' };
+}
 
 const fitting = (text: string): string => {
   if (Buffer.byteLength(JSON.stringify(text)) <= SUMMARY_BYTES) return text;
@@ -39,7 +41,7 @@ const fitting = (text: string): string => {
 };
 
 /** The whole schedule as Temporal's API takes it. */
-export async function scheduleOf(client: Client, desired: DesiredClock): Promise<Schedule> {
+export async function scheduleOf(client: Client, desired: DesiredClock, installation: string): Promise<Schedule> {
   return {
     spec: encodeScheduleSpec(toTemporalSpec(desired.timing)),
     action: await encodeScheduleAction(
@@ -56,7 +58,7 @@ export async function scheduleOf(client: Client, desired: DesiredClock): Promise
       {},
     ),
     policies: encodeSchedulePolicies({ overlap: 'ALLOW_ALL', catchupWindow: CATCHUP_WINDOW_MS }),
-    state: encodeScheduleState({ paused: desired.paused, note: clockNote(desired) }),
+    state: encodeScheduleState({ paused: desired.paused, note: clockNote(desired, installation) }),
   };
 }
 
@@ -104,11 +106,11 @@ async function argumentsText(
 }
 
 /** True when an entry of Temporal's schedule list is, as far as the list shows it, what the clock wants. */
-export function sameAsListEntry(entry: ListEntry, desired: DesiredClock): boolean {
+export function sameAsListEntry(entry: ListEntry, desired: DesiredClock, installation: string): boolean {
   return (
     entry.info?.workflowType?.name === CLOCK_WORKFLOW_TYPE &&
     (entry.info.paused ?? false) === desired.paused &&
-    (entry.info.notes ?? '') === clockNote(desired) &&
+    (entry.info.notes ?? '') === clockNote(desired, installation) &&
     sameAsListed(specForm(entry.info.spec), specForm(encodeScheduleSpec(toTemporalSpec(desired.timing))))
   );
 }
