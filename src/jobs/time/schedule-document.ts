@@ -35,7 +35,8 @@ const cronList = z
     if (payload.value.length <= MOST_CRONS) return;
     const message = `holds ${payload.value.length} cron texts, more than ${MOST_CRONS}; split the job`;
     payload.issues.push({ code: 'custom', message, input: payload.value.length, continue: true });
-  });
+  })
+  .meta({ maxItems: MOST_CRONS });
 
 const zoneName = z
   .string()
