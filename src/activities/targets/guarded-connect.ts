@@ -3,7 +3,7 @@
  * no second look-up that could answer differently (DNS rebinding); a literal is judged as it stands.
  */
 import { lookup as osLookup } from 'node:dns/promises';
-import { isIP, type LookupFunction } from 'node:net';
+import { isIP, type LookupFunction, type Socket } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { buildConnector } from 'undici';
 import type { AddressRules } from './address-rules.ts';
@@ -34,16 +34,17 @@ export function createOsResolve(): ResolveHost {
 }
 
 /**
- * The connector of the guarded dispatcher.
- * @param connectTimeoutMs for TCP and TLS together.
- * @param ca further certificate authorities (PEM), besides those of Node.
+ * The connector of the guarded dispatcher. `close` ends the sockets that are still being opened: undici would wait for each.
+ * @param connectTimeoutMs for look-up, TCP and TLS together.
+ * @param ca certificate authorities (PEM) instead of those of Node.
  */
 export function createGuardedConnect(
   rules: AddressRules,
   { resolve, connectTimeoutMs, ca }: { resolve: ResolveHost; connectTimeoutMs: number; ca: string[] | undefined },
-): buildConnector.connector {
+): { connect: buildConnector.connector; close: () => void } {
   // undici tells its look-up no port, and `deny` needs one: a connector per port.
   const connectors = new Map<number, buildConnector.connector>();
+  const opening = new Set<Socket>();
 
   function connectorFor(port: number): buildConnector.connector {
     const known = connectors.get(port);
@@ -58,16 +59,35 @@ export function createGuardedConnect(
     return made;
   }
 
-  return (options, callback) => {
+  function open(port: number, options: buildConnector.Options, callback: buildConnector.Callback): void {
+    // It returns the socket, which its type does not say.
+    const socket = connectorFor(port)(options, (...result) => {
+      opening.delete(socket);
+      callback(...result);
+    }) as unknown as Socket;
+    opening.add(socket);
+  }
+
+  function connect(options: buildConnector.Options, callback: buildConnector.Callback): void {
     const port = Number(options.port || (options.protocol === 'https:' ? 443 : 80));
     const host = options.hostname.replace(/^\[|\]$/g, '');
-    const problem = isIP(host) === 0 ? rules.hostProblem(host, port) : rules.addressProblem(host, host, port);
-    if (problem === null && isIP(host) === 0) return connectorFor(port)(options, callback);
-    queueMicrotask(async () => {
-      const late = problem ?? (await deniedByName(rules, resolve, host, port));
-      if (late === null) connectorFor(port)(options, callback);
-      else callback(new AddressRefusedError(late), null);
-    });
+    const literal = isIP(host) !== 0;
+    const problem = literal ? rules.addressProblem(host, host, port) : rules.hostProblem(host, port);
+    if (problem !== null) queueMicrotask(() => callback(new AddressRefusedError(problem), null));
+    // The names among the denied pairs are looked up for a literal too; other names come by the look-up of the socket.
+    else if (literal && rules.deniedNames(port).length > 0) {
+      void deniedByName(rules, resolve, host, port).then((late) => {
+        if (late === null) open(port, options, callback);
+        else callback(new AddressRefusedError(late), null);
+      });
+    } else open(port, options, callback);
+  }
+
+  return {
+    connect,
+    close: () => {
+      for (const socket of opening) socket.destroy(new Error('the worker stops'));
+    },
   };
 }
 

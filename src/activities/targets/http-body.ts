@@ -61,8 +61,9 @@ async function decode(body: Readable, decoders: Transform[]): Promise<BodyStart>
     const start = await collect(last, chunks);
     return wireBytes > WIRE_LIMIT_BYTES ? { ...start, truncated: true } : start;
   } catch (error) {
-    if (wireError !== undefined) throw wireError;
-    if (wireBytes > 0 && !isDecodeError(error)) throw error;
+    // Stopping at the limit breaks the socket too, but that was us.
+    if (wireError !== undefined && wireBytes <= WIRE_LIMIT_BYTES) throw wireError;
+    if (wireBytes > 0 && wireBytes <= WIRE_LIMIT_BYTES && !isDecodeError(error)) throw error;
     return { bytes: Buffer.concat(chunks), truncated: wireBytes > 0 };
   }
 }

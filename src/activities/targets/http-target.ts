@@ -36,12 +36,13 @@ export type HttpTargetOptions = {
  */
 export function createHttpTarget(options: HttpTargetOptions) {
   const rules = createAddressRules(options);
+  const guarded = createGuardedConnect(rules, {
+    resolve: options.resolve ?? createOsResolve(),
+    connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
+    ca: options.ca,
+  });
   const agent = new Agent({
-    connect: createGuardedConnect(rules, {
-      resolve: options.resolve ?? createOsResolve(),
-      connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
-      ca: options.ca,
-    }),
+    connect: guarded.connect,
     connections: options.connectionsPerOrigin ?? 64,
     pipelining: 1,
     allowH2: false,
@@ -64,6 +65,7 @@ export function createHttpTarget(options: HttpTargetOptions) {
     if (refused) return failed('address_refused', refused, false);
     const deadline = startDeadline(call, call.timeoutMs);
     try {
+      if (deadline.signal.aborted) return await deadline.ended;
       return withNonRetryable(await Promise.race([deadline.ended, exchange(target, call, deadline.signal)]), nonRetryable);
     } finally {
       deadline.stop();
@@ -98,7 +100,10 @@ export function createHttpTarget(options: HttpTargetOptions) {
   return {
     call,
     /** Closes every socket; a call still under way ends as a network failure. */
-    close: () => agent.destroy(),
+    close: async () => {
+      guarded.close();
+      await agent.destroy();
+    },
   };
 }
 export type HttpTargetCaller = ReturnType<typeof createHttpTarget>;
