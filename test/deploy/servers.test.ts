@@ -23,6 +23,15 @@ describe('the gateway', () => {
   const location = proxy.find(({ name, values }) => name === 'location' && values[0] === '/')?.block ?? assert.fail('no location /');
   const server: Directive[] = tls[0]?.block ?? assert.fail('tls.conf has no server');
 
+  test('ends every directive: one without a semicolon would swallow the next', () => {
+    const all = (directives: Directive[]): Directive[] => directives.flatMap((directive) => [directive, ...all(directive.block ?? [])]);
+    const directives = all([...main, ...proxy, ...tls]);
+    const names = new Set(directives.map(({ name }) => name));
+    for (const { name, values } of directives) {
+      for (const value of values) assert.ok(!names.has(value) || !value.includes('_'), `${name} has ${value} among its values`);
+    }
+  });
+
   test('hands requests to every copy of the API, by the name and port compose gives it', () => {
     assert.deepEqual(valuesOf(upstream, 'server')[0]?.slice(0, 2), [`api:${apiPort}`, 'resolve']);
     assert.ok('api' in compose.services);
