@@ -1,6 +1,7 @@
-/** Finds file and line of a handler file that does not load: Node says both in the error, in several places, or for plain JavaScript only with `--check`. */
+/** Finds file and line of a handler file that does not load: Node says both in the error, in several places, or only with `--check`. */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { stripTypeScriptTypes } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 /** Stops the start: a handler file that does not load. `message` begins with `file:line`. */
@@ -24,8 +25,8 @@ export async function handlerLoadError(file: string, lastLoaded: string, error: 
 
 /** The decorated first line (`/path/x.ts:3`), else the first frame in the file itself, else the first outside Node and packages. */
 function placeInStack(stack: string, file: string): string | null {
-  const decorated = /^(?:file:\/\/)?(\/[^\n]*|[A-Za-z]:[\\/][^\n]*):(\d+)\n/.exec(stack);
-  if (decorated) return `${decoded(decorated[1]!)}:${decorated[2]}`;
+  const decorated = /^(file:\/\/[^\n]+|\/[^\n]*|[A-Za-z]:[\\/][^\n]*):(\d+)\n/.exec(stack);
+  if (decorated) return `${pathOf(decorated[1]!)}:${decorated[2]}`;
   const frames = [...stack.matchAll(/^\s+at .*?\(?(file:\/\/[^\n]+?):(\d+):\d+\)?$/gm)].map(([, url, line]) => ({
     path: fileURLToPath(url!.replace(/\?[^:]*$/, '')),
     line,
@@ -39,21 +40,28 @@ function placeOfImport(message: string): string | null {
   const match = /^Cannot find (?:package|module) '([^']+)' imported from (.+)$/m.exec(message);
   if (!match) return null;
   const [, specifier, importer] = match;
-  const path = decoded(importer!.trim());
+  const path = pathOf(importer!.trim());
   const ending = specifier!.split('/').at(-1)!;
   const lines = readFileSync(path, 'utf8').split('\n');
   const index = lines.findIndex((line) => /['"]/.test(line) && line.includes(ending) && /\b(import|from|require)\b/.test(line));
   return index < 0 ? path : `${path}:${index + 1}`;
 }
 
-/** `import()` of JavaScript hides the line of a syntax error; `node --check` prints it. */
-function placeOfSyntaxError(path: string): Promise<string | null> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, ['--check', path], { timeout: 10_000 }, (_error, _stdout, stderr) => {
-      const match = /^(?:file:\/\/)?(\/[^\n]*|[A-Za-z]:[\\/][^\n]*):(\d+)$/m.exec(stderr);
-      resolve(match ? `${decoded(match[1]!)}:${match[2]}` : path);
-    });
+/**
+ * `import()` hides the line of an error that V8 finds in a module; `node --check` prints it. It reads no types, so that they are blanked out
+ * before, which moves no line.
+ */
+function placeOfSyntaxError(path: string): Promise<string> {
+  const text = readFileSync(path, 'utf8');
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const check = execFile(process.execPath, ['--check', '--input-type=module', '-'], { timeout: 10_000 }, (_error, _stdout, stderr) => {
+    const line = /^\[stdin\]:(\d+)$/m.exec(stderr)?.[1];
+    resolve(line === undefined ? path : `${path}:${line}`);
   });
+  check.stdin?.on('error', () => {});
+  check.stdin?.end(/\.m?ts$/.test(path) ? stripTypeScriptTypes(text) : text);
+  return promise;
 }
 
-const decoded = (path: string) => (path.includes('%') ? decodeURI(path) : path);
+/** Node writes either; only a URL is percent-encoded. */
+const pathOf = (place: string) => (place.startsWith('file:') ? fileURLToPath(place) : place);

@@ -45,7 +45,7 @@ export async function loadHandlers(...folders: string[]): Promise<HandlerRegistr
       const other = byName.get(handler.name);
       if (other) {
         throw new HandlerLoadError(
-          `${await placeOfName(file, handler.name)}: the handler name "${handler.name}" is already taken by ${await placeOfName(other.file, handler.name)}; rename one`,
+          `${await placeOfName(file, handler.name, other.file === file ? 1 : 0)}: the handler name "${handler.name}" is already taken by ${await placeOfName(other.file, handler.name)}; rename one`,
         );
       }
       byName.set(handler.name, { handler, file });
@@ -114,9 +114,12 @@ async function handlersOf(file: string): Promise<Handler[]> {
   );
 }
 
-/** `file:line` of a handler's name; the file alone when the name is put together at run time. */
-async function placeOfName(file: string, name: string): Promise<string> {
+/** `file:line` where a handler's name stands for the first (0), second … time; the file alone when the name is put together at run time. */
+async function placeOfName(file: string, name: string, nth = 0): Promise<string> {
   const lines = (await readFile(file, 'utf8')).split('\n');
-  const index = lines.findIndex((line) => ["'", '"', '`'].some((quote) => line.includes(`${quote}${name}${quote}`)));
-  return index < 0 ? file : `${file}:${index + 1}`;
+  const found = lines.flatMap((line, index) =>
+    ["'", '"', '`'].some((quote) => line.includes(`${quote}${name}${quote}`)) ? [index + 1] : [],
+  );
+  const line = found[nth] ?? found[0];
+  return line === undefined ? file : `${file}:${line}`;
 }

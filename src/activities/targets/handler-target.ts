@@ -1,4 +1,5 @@
 /** Calls a user's function. Whatever it does (throw, hang, return what is no JSON) is an outcome; nothing of it reaches the worker. */
+import { inspect } from 'node:util';
 import type { z } from 'zod';
 import type { Handler } from '../../handlers.ts';
 import { type AttemptDeadline, startDeadline } from './attempt-deadline.ts';
@@ -93,25 +94,30 @@ function kept(name: string, returned: unknown, call: TargetCall): TargetOutcome 
   }
 }
 
+/** Reading what somebody threw may throw too (a getter, a proxy). */
 function thrown(error: unknown): TargetOutcome {
-  const { retryable, retryAfterMs } = (typeof error === 'object' && error !== null ? error : {}) as {
-    retryable?: unknown;
-    retryAfterMs?: unknown;
-  };
-  const outcome = failed('handler', storableMessage(sentenceOf(error)), retryable !== false);
-  if (outcome.status === 'succeeded' || typeof retryAfterMs !== 'number' || !(retryAfterMs >= 0)) return outcome;
-  return { ...outcome, error: { ...outcome.error, retryAfterMs: Math.min(Math.round(retryAfterMs), MOST_RETRY_AFTER_MS) } };
+  try {
+    const wishes: { retryable?: unknown; retryAfterMs?: unknown } = typeof error === 'object' && error !== null ? error : {};
+    const { retryable, retryAfterMs } = wishes;
+    const wait =
+      typeof retryAfterMs === 'number' && retryAfterMs >= 0 ? Math.min(Math.round(retryAfterMs), MOST_RETRY_AFTER_MS) : undefined;
+    return {
+      status: 'failed',
+      error: {
+        type: 'handler',
+        message: storableMessage(sentenceOf(error)),
+        retryable: retryable !== false,
+        ...(wait === undefined ? {} : { retryAfterMs: wait }),
+      },
+    };
+  } catch {
+    return failed('handler', 'the handler threw something that can not be read', true);
+  }
 }
 
-/** Reading what somebody threw may throw too (a getter, a proxy). */
 function sentenceOf(error: unknown): string {
-  try {
-    if (!(error instanceof Error))
-      return `the handler threw ${typeof error === 'string' ? error : (JSON.stringify(error) ?? String(error))}`;
-    return error.message === '' ? `the handler threw ${error.name} without a message` : String(error.message);
-  } catch {
-    return 'the handler threw something unreadable';
-  }
+  if (error instanceof Error) return error.message === '' ? `the handler threw ${error.name} without a message` : String(error.message);
+  return `the handler threw ${inspect(error, { depth: 2, breakLength: Number.POSITIVE_INFINITY })}`;
 }
 
 function logLate(name: string, call: TargetCall, outcome: TargetOutcome): void {
