@@ -29,6 +29,8 @@ export type ReconcilerDeps = {
 
 /** How often one call goes round because the row or the schedule moved under it; after that the next try comes later. */
 const ROUNDS = 6;
+/** When Temporal has answered nobody for a whole budget, writers do not wait for it for so long, milliseconds; the controller goes on trying. */
+const QUIET_MS = 5_000;
 /** Waits before each look whether an update has happened, milliseconds. */
 const LOOKS_MS = [0, 20, 60, 150, 400];
 
@@ -36,6 +38,8 @@ export function createReconciler({ pool, temporal, log, onFailure }: ReconcilerD
   const calls = createScheduleCalls(temporal);
   const installation = createInstallation(pool);
   const noteObserved = createObservedWriter(pool);
+  let lastAnswerAt = 0;
+  let quietUntil = 0;
 
   /** One round towards `desired`; true when Temporal is known to have it. */
   async function bringAbout(desired: DesiredClock, signal: AbortSignal | undefined): Promise<boolean> {
@@ -97,7 +101,10 @@ export function createReconciler({ pool, temporal, log, onFailure }: ReconcilerD
    */
   async function reconcileClock(clockId: string, signal?: AbortSignal, known?: DesiredClock): Promise<Sync> {
     try {
-      return await converge(clockId, known, signal);
+      const sync = await converge(clockId, known, signal);
+      lastAnswerAt = Date.now();
+      quietUntil = 0;
+      return sync;
     } catch (error) {
       onFailure?.(error);
       const message = error instanceof Error ? error.message : String(error);
@@ -123,17 +130,18 @@ export function createReconciler({ pool, temporal, log, onFailure }: ReconcilerD
   }
 
   /**
-   * The same with a limit on the wait: after `budgetMs` the answer is `pending` while the work goes on behind it.
+   * The same with a limit on the wait: after `budgetMs` the answer is `pending` while the work goes on behind it. While Temporal is away most callers do not wait
+   * at all, so that writes stay quick.
    */
   async function within(budgetMs: number, clockId: string, known?: DesiredClock): Promise<Sync> {
-    if (budgetMs <= 0) return 'pending';
+    if (budgetMs <= 0 || Date.now() < quietUntil) return 'pending';
     const timer = new AbortController();
-    const late = sleep(budgetMs, 'pending' as const, { signal: timer.signal, ref: false }).catch(() => 'pending' as const);
-    try {
-      return await Promise.race([reconcileClock(clockId, undefined, known), late]);
-    } finally {
-      timer.abort();
-    }
+    const late = sleep(budgetMs, 'late' as const, { signal: timer.signal, ref: false }).catch(() => 'late' as const);
+    const first = await Promise.race([reconcileClock(clockId, undefined, known), late]);
+    timer.abort();
+    if (first !== 'late') return first;
+    if (Date.now() - lastAnswerAt > budgetMs) quietUntil = Date.now() + QUIET_MS;
+    return 'pending';
   }
 
   return { reconcileClock, within };
