@@ -30,7 +30,7 @@ export function createDispatcher(specs: readonly RouteSpec[], deps: DispatchDeps
     spec,
     readQuery: createQueryReader(spec.query ?? z.object({})),
     readBody: spec.method === 'get' || spec.method === 'delete' ? null : readers[spec.bodyLimit ?? 'normal'],
-    accepted: [spec.body?.type ?? 'application/json'],
+    accepted: acceptedTypes(spec),
   });
 
   for (const [path, methods] of byPath(specs)) {
@@ -81,6 +81,10 @@ export function createDispatcher(specs: readonly RouteSpec[], deps: DispatchDeps
     await sendJson(request, response, reply.status, reply.json, reply.headers);
   }
 }
+
+/** A merge patch is a JSON document: clients that say no more than that mean the same. */
+const acceptedTypes = ({ body }: RouteSpec): readonly ContentType[] =>
+  body?.type === 'application/merge-patch+json' ? [body.type, 'application/json'] : ['application/json'];
 
 function byPath(specs: readonly RouteSpec[]): Map<string, RouteSpec[]> {
   const paths = new Map<string, RouteSpec[]>();

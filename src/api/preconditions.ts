@@ -24,8 +24,13 @@ export function noneMatchHit(header: string | undefined, etag: string): boolean 
   return tags === '*' || tags.some((tag) => `"${tag.value}"` === etag);
 }
 
-/** True for `If-None-Match: *`: create, but replace nothing. */
-export const isCreateOnly = (header: string | undefined): boolean => header !== undefined && header.trim() === '*';
+/** A PUT that should create and never replace is a POST here; a condition that is not looked at must not be accepted. */
+export function refuseCreateOnly(ifNoneMatch: string | undefined): void {
+  if (ifNoneMatch === undefined) return;
+  throw new JobError('malformed', 'unsupported_condition', 'PUT does not take If-None-Match; POST creates and never replaces.', {
+    errors: [{ path: 'header/If-None-Match', message: 'is not taken by PUT; use POST to create', code: 'unsupported_condition' }],
+  });
+}
 
 function parseTags(header: string, name: string): '*' | { weak: boolean; value: string }[] {
   if (header.trim() === '*') return '*';

@@ -1,0 +1,170 @@
+/** Scheduler API: when a job fires, its pause, starting it by hand, previews, and how the scheduler is doing. */
+import { z } from 'zod';
+import { JobError } from '../jobs/errors.ts';
+import type { ExecutionView } from '../jobs/execution-view.ts';
+import type { Executions } from '../jobs/executions.ts';
+import { strictShape } from '../jobs/job-issues.ts';
+import { pauseSchema, previewSchema, type Schedules, type ScheduleView } from '../jobs/schedules.ts';
+import { durationMs, durationSchema } from '../jobs/time/duration.ts';
+import { scheduleSchema } from '../jobs/time/schedule-document.ts';
+import { parseActionBody } from './action-body.ts';
+import { executionSchema, previewResultSchema, scheduleStatusSchema, scheduleViewSchema } from './documents.ts';
+import { etagOf } from './preconditions.ts';
+import type { Call, Reply } from './request.ts';
+import { reply } from './request.ts';
+import { type RoutesOfGroup, route } from './route.ts';
+
+const MOST_WAIT_MS = 60_000;
+const LONGEST_TIMEOUT_MS = 7 * 86_400_000;
+
+const triggerSchema = strictShape(
+  {
+    input: z.unknown().optional().meta({ description: "Given to the target instead of the job's input; any JSON" }),
+    timeout: durationSchema.optional().meta({ description: "One attempt; default: the job's" }),
+  },
+  'input and timeout, both optional',
+).meta({ id: 'Trigger' });
+
+const triggerQuery = z.object({
+  wait: durationSchema.optional().meta({ description: 'Wait so long (≤ 60s) for the end: 200 when it has ended, else 202' }),
+});
+
+export type ScheduleRoutesDeps = { schedules: Schedules; executions: Executions; publicUrl: string; inputLimitBytes: number };
+
+export function createScheduleRoutes({ schedules, executions, publicUrl, inputLimitBytes }: ScheduleRoutesDeps): RoutesOfGroup {
+  const shown = (schedule: ScheduleView): Reply => reply(200, schedule, { ETag: etagOf(schedule.generation) });
+  const accepted = (execution: ExecutionView): Reply => reply(202, execution, { Location: `${publicUrl}${execution.links.self}` });
+  const optionsOf = ({ ifMatch, preferences, idempotency }: Pick<Call, 'ifMatch' | 'preferences' | 'idempotency'>) => ({
+    ifMatch,
+    respondAsync: preferences.respondAsync,
+    idempotency: idempotency(shown),
+  });
+  const ANSWER = { 200: { description: 'The schedule with its next 5 times', schema: scheduleViewSchema } };
+
+  return {
+    group: 'schedule',
+    tag: 'Schedule',
+    routes: [
+      route({
+        method: 'get',
+        path: '/api/v1/schedule/status',
+        operationId: 'scheduleStatus',
+        summary: 'Counts, drift, lateness and backlog',
+        responses: { 200: { description: 'How the scheduler is doing', schema: scheduleStatusSchema } },
+        handle: async ({ caller }) => reply(200, await schedules.status(caller)),
+      }),
+      route({
+        method: 'post',
+        path: '/api/v1/schedule/preview',
+        operationId: 'previewSchedule',
+        summary: 'The next times of a schedule before it is saved',
+        body: { schema: previewSchema, required: true, example: { schedule: { cron: '0 2 * * *', timezone: 'Europe/Berlin' }, count: 5 } },
+        idempotent: false,
+        responses: { 200: { description: 'The next times', schema: previewResultSchema } },
+        handle: async ({ body }) => reply(200, schedules.preview(body)),
+      }),
+      route({
+        method: 'get',
+        path: '/api/v1/schedule/:job',
+        operationId: 'getSchedule',
+        summary: "A job's schedule",
+        responses: ANSWER,
+        handle: async ({ caller, params }) => shown((await schedules.get(caller, params.job as string)).value),
+      }),
+      route({
+        method: 'post',
+        path: '/api/v1/schedule/:job',
+        operationId: 'replaceSchedule',
+        summary: 'Give a job a schedule, or another one',
+        body: { schema: scheduleSchema, required: true, example: { every: '15m' } },
+        headers: ['If-Match', 'Prefer'],
+        responses: ANSWER,
+        problems: [409, 412],
+        handle: async (call) => shown((await schedules.replace(call.caller, call.params.job as string, call.body, optionsOf(call))).value),
+      }),
+      route({
+        method: 'delete',
+        path: '/api/v1/schedule/:job',
+        operationId: 'removeSchedule',
+        summary: 'Take the schedule away: the job runs on demand only',
+        headers: ['If-Match', 'Prefer'],
+        responses: ANSWER,
+        problems: [412],
+        handle: async (call) => shown((await schedules.remove(call.caller, call.params.job as string, optionsOf(call))).value),
+      }),
+      route({
+        method: 'post',
+        path: '/api/v1/schedule/:job/pause',
+        operationId: 'pauseSchedule',
+        summary: 'Stop slots from starting',
+        body: { schema: pauseSchema, required: false, example: { reason: 'database upgrade' } },
+        headers: ['If-Match', 'Prefer'],
+        responses: ANSWER,
+        problems: [412],
+        handle: async (call) => {
+          const pause = parseActionBody(pauseSchema, call.body, 'pause');
+          return shown((await schedules.pause(call.caller, call.params.job as string, pause, optionsOf(call))).value);
+        },
+      }),
+      route({
+        method: 'post',
+        path: '/api/v1/schedule/:job/resume',
+        operationId: 'resumeSchedule',
+        summary: 'Let slots start again, from now on',
+        body: { schema: z.strictObject({}), required: false },
+        headers: ['If-Match', 'Prefer'],
+        responses: ANSWER,
+        problems: [412],
+        handle: async (call) => {
+          parseActionBody(strictShape({}, 'nothing'), call.body, 'resume');
+          return shown((await schedules.resume(call.caller, call.params.job as string, optionsOf(call))).value);
+        },
+      }),
+      route({
+        method: 'post',
+        path: '/api/v1/schedule/:job/trigger',
+        operationId: 'triggerJob',
+        summary: 'Start a job now, with its input or another',
+        query: triggerQuery,
+        body: { schema: triggerSchema, required: false, example: { input: { region: 'us' } } },
+        headers: ['Prefer'],
+        responses: {
+          202: { description: 'Accepted', schema: executionSchema, headers: { Location: 'Address of the execution' } },
+          200: { description: 'It has ended within `wait`', schema: executionSchema },
+        },
+        problems: [409],
+        handle: async ({ caller, params, query, body, preferences, idempotency }) => {
+          const waitMs = waitOf(query.wait, preferences.waitMs);
+          const asked = triggerOf(body, inputLimitBytes);
+          const execution = await executions.trigger(caller, params.job as string, asked, idempotency(accepted));
+          if (waitMs === 0 || preferences.respondAsync) return accepted(execution);
+          const waited = await executions.wait(caller, execution.id, waitMs);
+          return waited.finishedAt === null ? accepted(waited) : { ...accepted(waited), status: 200 };
+        },
+      }),
+    ],
+  };
+}
+
+function waitOf(query: string | undefined, preferredMs: number | undefined): number {
+  const waitMs = query === undefined ? (preferredMs ?? 0) : durationMs(query);
+  if (waitMs <= MOST_WAIT_MS) return waitMs;
+  throw new JobError('invalid', 'invalid_query', `wait ${query} is longer than 60s; write at most 60s and look at the execution later.`, {
+    errors: [{ path: 'query/wait', message: 'must be at most 60s', code: 'too_long' }],
+  });
+}
+
+function triggerOf(body: unknown, inputLimitBytes: number): { input: unknown; hasInput: boolean; timeoutMs: number | undefined } {
+  const { input, timeout } = parseActionBody(triggerSchema, body, 'trigger');
+  const hasInput = input !== undefined;
+  const errors = [];
+  const bytes = hasInput ? Buffer.byteLength(JSON.stringify(input)) : 0;
+  if (bytes > inputLimitBytes)
+    errors.push({ path: '/input', message: `has ${bytes} bytes as JSON, at most ${inputLimitBytes}`, code: 'too_large' });
+  const timeoutMs = timeout === undefined ? undefined : durationMs(timeout);
+  if (timeoutMs !== undefined && (timeoutMs < 100 || timeoutMs > LONGEST_TIMEOUT_MS))
+    errors.push({ path: '/timeout', message: `${timeout} is out of range; write 100ms to 7d`, code: 'out_of_range' });
+  if (errors.length > 0)
+    throw new JobError('invalid', 'invalid_trigger', `The trigger is not valid: ${errors[0]?.path} ${errors[0]?.message}.`, { errors });
+  return { input, hasInput, timeoutMs };
+}
