@@ -1,0 +1,98 @@
+/** Child processes of the bench: each logs into a file, says so when it ends by itself, and none outlives the bench. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const STOP_MS = 30_000;
+
+export type Process = {
+  name: string;
+  child: ChildProcess;
+  logFile: string;
+  /** SIGTERM, and SIGKILL when that is not enough. */
+  stop: () => Promise<void>;
+  alive: () => boolean;
+  /** From now on its end is no news. */
+  expectEnd: () => void;
+};
+
+const running = new Set<Process>();
+
+/** Stops whatever still runs, newest first. */
+export async function stopAll(): Promise<void> {
+  for (const process of [...running].reverse()) await process.stop();
+}
+
+export function startProcess(name: string, command: string, args: string[], logFile: string, env: NodeJS.ProcessEnv): Process {
+  const log = openSync(logFile, 'a');
+  const child = spawn(command, args, { env, stdio: ['ignore', log, log] });
+  closeSync(log);
+  const alive = () => child.exitCode === null && child.signalCode === null;
+  let wanted = true;
+  child.once('error', (error) => console.error(`${name} could not be started: ${error.message}`));
+  child.once('exit', (code, signal) => {
+    running.delete(process_);
+    if (wanted) console.error(`${name} ended by itself (${signal ?? code}); its last words, from ${logFile}:\n${lastWords(logFile)}`);
+  });
+  const process_: Process = {
+    name,
+    child,
+    logFile,
+    alive,
+    expectEnd: () => {
+      wanted = false;
+    },
+    stop: async () => {
+      wanted = false;
+      if (!alive()) return;
+      const gone = once(child, 'exit');
+      child.kill('SIGTERM');
+      const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
+      await gone;
+      clearTimeout(timer);
+    },
+  };
+  running.add(process_);
+  return process_;
+}
+
+const lastWords = (file: string): string => readFileSync(file, 'utf8').split('\n').slice(-15).join('\n');
+
+/**
+ * Asks until the answer is yes.
+ * @param question an error counts as no.
+ * @throws when that takes longer than `limitMs`, or `process` has ended.
+ */
+export async function until(
+  what: string,
+  limitMs: number,
+  question: () => Promise<boolean>,
+  process?: Process,
+  everyMs = 50,
+): Promise<void> {
+  const startedAt = performance.now();
+  let last: unknown;
+  for (;;) {
+    try {
+      if (await question()) return;
+    } catch (error) {
+      last = error;
+    }
+    if (process && !process.alive()) throw new Error(`${what}: ${process.name} has ended`);
+    if (performance.now() - startedAt > limitMs) throw new Error(`${what}: not within ${limitMs} ms`, { cause: last });
+    await sleep(everyMs);
+  }
+}
+
+/** A TCP port of loopback that nobody listens on right now. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (typeof address !== 'object' || !address) throw new Error('no port');
+  return address.port;
+}
