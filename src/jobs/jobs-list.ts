@@ -96,7 +96,7 @@ export function jobsListStatement(team: string, query: JobQuery): Built {
   const limit = bind(query.limit + 1, 'integer');
   if (field !== 'nextRunAt') return { text: page([...where, key], limit), values };
   // jobs without a next run come last: a second branch, so that both can be read from the index
-  const text = `SELECT * FROM (SELECT * FROM (${page([...where, key], limit)}) some UNION ALL SELECT * FROM (${page([...where, 'r.next_run_at IS NULL'], limit)}) none) both LIMIT ${limit}`;
+  const text = `SELECT * FROM (SELECT * FROM (${page([...where, key], limit)}) dated UNION ALL SELECT * FROM (${page([...where, 'r.next_run_at IS NULL'], limit)}) undated) page LIMIT ${limit}`;
   return { text, values };
 }
 

@@ -87,7 +87,7 @@ async function latenessOf(pool: Pool, team: string): Promise<ScheduleStatus['lat
     // partition_at bounds the search to the newest rows of the primary key
     text: `SELECT count(*)::float8 AS executions, percentile_cont(0.5) WITHIN GROUP (ORDER BY late) AS p50, percentile_cont(0.99) WITHIN GROUP (ORDER BY late) AS p99
              FROM (SELECT greatest(0, extract(epoch FROM started_at - due_at) * 1000)::float8 AS late FROM job_executions
-                    WHERE team = $1 AND partition_at > now() - interval '2 hours' AND started_at > now() - interval '1 hour') some`,
+                    WHERE team = $1 AND partition_at > now() - interval '2 hours' AND started_at > now() - interval '1 hour') begun`,
     values: [team],
   });
   const { executions, p50, p99 } = rows[0]!;
