@@ -2,6 +2,8 @@
 import { readConfig } from './config.ts';
 import { startController } from './controller/process.ts';
 import { createLog } from './log.ts';
+import { exitWithParent } from './process-lifetime.ts';
 
+exitWithParent();
 const config = readConfig();
 await startController(config, createLog('controller', config.LOG_LEVEL));

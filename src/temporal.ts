@@ -1,5 +1,5 @@
 /** The one seam to Temporal's client side: a connection that survives the server, and the words for "it is away". */
-import { Client, Connection, isGrpcServiceError } from '@temporalio/client';
+import { Client, Connection, defaultGrpcRetryOptions, isGrpcServiceError, makeGrpcRetryInterceptor } from '@temporalio/client';
 import type { Config } from './config.ts';
 
 export type TemporalSettings = Pick<Config, 'TEMPORAL_ADDRESS' | 'TEMPORAL_NAMESPACE' | 'TEMPORAL_API_KEY' | 'TEMPORAL_TLS'>;
@@ -16,12 +16,20 @@ export function connectionOptions(settings: TemporalSettings): { address: string
 /** Without these a client waits up to two minutes between two tries to connect, and Temporal's return goes unnoticed for so long. */
 const RECONNECT = { 'grpc.initial_reconnect_backoff_ms': 500, 'grpc.max_reconnect_backoff_ms': 3_000 };
 
-/** A client whose connection is made lazily: the process starts while Temporal is away. Close it with `client.connection.close()`. */
+/**
+ * The SDK's ten tries go on for over ten seconds, and past the call's own deadline; a try after the connection was closed ends the process. All our callers
+ * try again later by themselves: four tries here, within a second, only bridge a hiccup.
+ */
+const TRIES = 4;
+
+/** A client whose connection is made lazily: the process starts while Temporal is away. Close it with `client.connection.close()` when no call is under way. */
 export function createTemporalClient(settings: TemporalSettings): Client {
-  return new Client({
-    connection: Connection.lazy({ ...connectionOptions(settings), channelArgs: RECONNECT }),
-    namespace: settings.TEMPORAL_NAMESPACE,
+  const connection = Connection.lazy({
+    ...connectionOptions(settings),
+    channelArgs: RECONNECT,
+    interceptors: [makeGrpcRetryInterceptor(defaultGrpcRetryOptions({ maxAttempts: TRIES }))],
   });
+  return new Client({ connection, namespace: settings.TEMPORAL_NAMESPACE });
 }
 
 /** gRPC status codes after which the same call may succeed later: CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, UNAVAILABLE. */

@@ -78,7 +78,7 @@ export function createController(deps: {
     /** Ends all passes under way; resolves when nothing of the controller runs any more. The pool and the client stay open: they are the caller's. */
     async stop() {
       await Promise.all([servers.stop(), ...loops.map((loop) => loop.stop())]);
-      await starter.drain();
+      await Promise.all([starter.drain(), reconciler.drain()]);
     },
     isReady: () => !servers.postgres.isAway() && !servers.temporal.isAway(),
   };

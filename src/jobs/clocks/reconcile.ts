@@ -29,8 +29,9 @@ export type ReconcilerDeps = {
 
 /** How often one call goes round because the row or the schedule moved under it; after that the next try comes later. */
 const ROUNDS = 6;
-/** When Temporal has answered nobody for a whole budget, writers do not wait for it for so long, milliseconds; the controller goes on trying. */
+/** When Temporal has answered nobody for a while, writers do not wait for it for so long, milliseconds; the controller goes on trying. */
 const QUIET_MS = 5_000;
+const ANSWERED_LATELY_MS = 1_000;
 /** Waits before each look whether an update has happened, milliseconds. */
 const LOOKS_MS = [0, 20, 60, 150, 400];
 
@@ -38,8 +39,14 @@ export function createReconciler({ pool, temporal, log, onFailure }: ReconcilerD
   const calls = createScheduleCalls(temporal);
   const installation = createInstallation(pool);
   const noteObserved = createObservedWriter(pool);
+  const underway = new Set<Promise<Sync>>();
   let lastAnswerAt = 0;
   let quietUntil = 0;
+
+  /** Under load some calls fail while others get through; only when nobody has an answer is Temporal taken for gone. */
+  const keepQuiet = (): void => {
+    if (Date.now() - lastAnswerAt > ANSWERED_LATELY_MS) quietUntil = Date.now() + QUIET_MS;
+  };
 
   /** One round towards `desired`; true when Temporal is known to have it. */
   async function bringAbout(desired: DesiredClock, signal: AbortSignal | undefined): Promise<boolean> {
@@ -99,14 +106,21 @@ export function createReconciler({ pool, temporal, log, onFailure }: ReconcilerD
    * @param signal ends the calls under way; the answer is then `pending`.
    * @param known the clock as the caller has just committed it, which saves reading it back. Safe when it is out of date: the generation decides.
    */
-  async function reconcileClock(clockId: string, signal?: AbortSignal, known?: DesiredClock): Promise<Sync> {
+  function reconcileClock(clockId: string, signal?: AbortSignal, known?: DesiredClock): Promise<Sync> {
+    const working = attempt(clockId, signal, known).finally(() => underway.delete(working));
+    underway.add(working);
+    return working;
+  }
+
+  async function attempt(clockId: string, signal: AbortSignal | undefined, known: DesiredClock | undefined): Promise<Sync> {
     try {
       const sync = await converge(clockId, known, signal);
       lastAnswerAt = Date.now();
       quietUntil = 0;
       return sync;
     } catch (error) {
-      onFailure?.(error);
+      if (!signal?.aborted) onFailure?.(error);
+      if (isTemporalAway(error) && !signal?.aborted) keepQuiet();
       const message = error instanceof Error ? error.message : String(error);
       const expected = isTemporalAway(error) || isPostgresAway(error) || signal?.aborted;
       log[expected ? 'debug' : 'warn']({ clock: clockId, error: message }, 'a clock could not be reconciled yet');
@@ -140,9 +154,12 @@ export function createReconciler({ pool, temporal, log, onFailure }: ReconcilerD
     const first = await Promise.race([reconcileClock(clockId, undefined, known), late]);
     timer.abort();
     if (first !== 'late') return first;
-    if (Date.now() - lastAnswerAt > budgetMs) quietUntil = Date.now() + QUIET_MS;
+    keepQuiet();
     return 'pending';
   }
 
-  return { reconcileClock, within };
+  /** Waits for what goes on behind answers already given; before the connection to Temporal is closed. A few seconds at most. */
+  const drain = async (): Promise<void> => void (await Promise.allSettled([...underway]));
+
+  return { reconcileClock, within, drain };
 }
