@@ -32,9 +32,7 @@ export function storableJson(value: unknown): { value: unknown; replaced: boolea
   // JSON.stringify writes lone surrogates and NUL as escapes, and only those, so that the text tells whether there is work.
   const json: string | undefined = JSON.stringify(value);
   if (json === undefined) throw new TypeError(`a ${typeof value} is not JSON`);
-  const clean = REFUSED_ESCAPE.test(json)
-    ? json.replace(ESCAPES, (found) => (found.length === 6 && REFUSED_ESCAPE.test(found) ? '\ufffd' : found))
-    : json;
+  const clean = REFUSED_ESCAPE.test(json) ? json.replace(ESCAPES, (found) => (REFUSED_ESCAPE.test(found) ? '\ufffd' : found)) : json;
   const bytes = Buffer.byteLength(clean);
   if (bytes > RESULT_LIMIT_BYTES) {
     const preview = new TextDecoder().decode(Buffer.from(clean).subarray(0, RESULT_LIMIT_BYTES), { stream: true });
