@@ -7,7 +7,7 @@ import { partitionAtOf } from '../jobs/ids.ts';
 import { isSlot, nextSlot } from '../jobs/time/oracle.ts';
 import type { Timing } from '../jobs/time/timing.ts';
 import type { Pool } from '../postgres.ts';
-import type { Admission, ExecutionActivities } from '../workflows/execution-activities.ts';
+import type { Beginning } from '../workflows/execution-activities.ts';
 import { withPatience } from './patience.ts';
 
 /** Clocks whose timing this worker remembers, so that a slot takes one round trip. The hash is checked by admit every time. */
@@ -15,7 +15,13 @@ const REMEMBERED_CLOCKS = 20_000;
 /** Postgres: no partition of relation found for row. */
 const NO_PARTITION = '23514';
 
-export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config, 'BUFFER_LIMIT_SLOTS' | 'BUFFER_LIMIT_TRIGGERS'> }) {
+/** What admit says of one execution, before anything was tried. */
+export type Admit = {
+  slot: (input: { team: string; clock: string; slot: string }) => Promise<Beginning>;
+  queued: (input: { team: string; execution: string }) => Promise<Beginning>;
+};
+
+export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config, 'BUFFER_LIMIT_SLOTS' | 'BUFFER_LIMIT_TRIGGERS'> }): Admit {
   const timings = new Map<string, { hash: string; timing: Timing }>();
 
   function remember(clock: string, known: { hash: string; timing: Timing }): void {
@@ -24,7 +30,7 @@ export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config,
     if (timings.size > REMEMBERED_CLOCKS) timings.delete(timings.keys().next().value!);
   }
 
-  async function decideSlot(input: { team: string; clock: string; slot: string }): Promise<Admission> {
+  async function decideSlot(input: { team: string; clock: string; slot: string }): Promise<Beginning> {
     const nominal = new Date(input.slot);
     for (;;) {
       const known = timings.get(input.clock);
@@ -66,9 +72,9 @@ export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config,
     }
   }
 
-  const activities: Pick<ExecutionActivities, 'admitSlot' | 'admitQueued'> = {
-    admitSlot: decideSlot,
-    async admitQueued({ team, execution }) {
+  return {
+    slot: decideSlot,
+    async queued({ team, execution }) {
       const partitionAt = partitionAtOf(execution);
       if (!partitionAt) return { decision: 'none' };
       const { workflowId, runId } = activityInfo().workflowExecution!;
@@ -78,22 +84,23 @@ export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config,
       return row ? admissionOf(row) : { decision: 'none' };
     },
   };
-  return activities;
 }
 
-function admissionOf(row: AdmittedRow): Admission {
+function admissionOf(row: AdmittedRow): Beginning {
   const execution = row.id;
   if (row.decision === 'wait') return { decision: 'wait', execution };
   if (row.decision === 'early') return { decision: 'early', execution, dueAt: row.due_at.getTime() };
   if (row.decision !== 'run') return { decision: row.decision, execution, reason: row.reason };
   const plan = planOf(row.document!, row.timeout_ms ? Number(row.timeout_ms) : null);
+  const dueAt = row.due_at.getTime();
   return {
     decision: 'run',
     execution,
-    dueAt: row.due_at.getTime(),
+    dueAt,
     triesDone: row.tries,
     timeoutMs: plan.timeoutMs,
-    deadlineMs: plan.deadlineMs,
+    deadlineAt: plan.deadlineMs === null ? null : Math.max(dueAt, Date.now()) + plan.deadlineMs,
     long: plan.timeoutMs > SHORT_TARGET_MS,
+    first: null,
   };
 }

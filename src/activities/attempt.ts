@@ -17,6 +17,9 @@ const WORKER = `${hostname()}/${process.pid}`;
 /** Ordinary activities report this often; the workflow takes 10 s of silence for a death. */
 const HEARTBEAT_EVERY_MS = 3_000;
 
+/** After a crash the pause before the next try is not known any more; the shortest usual one will do. */
+const AGAIN_MS = 1_000;
+
 export type AttemptDeps = { pool: Pool; log: Log; callTarget: CallTarget; recorder: Recorder; interruptions: Interruptions };
 
 export function createAttempt({ pool, log, callTarget, recorder, interruptions }: AttemptDeps) {
@@ -71,7 +74,7 @@ export function createAttempt({ pool, log, callTarget, recorder, interruptions }
     recorder.startReleased(row.released);
     if (row.verdict === 'recorded') {
       // This try ended before a crash, and its outcome is in the row: go on from there, never call again (semantics.md 23).
-      return { kind: 'retry', afterMs: 0 };
+      return { kind: 'retry', afterMs: AGAIN_MS };
     }
     const status = row.verdict === 'cancelled' ? 'cancelled' : row.verdict === 'paused' ? 'skipped' : null;
     if (status) log.info({ execution: input.execution, jobName: row.job_name, status }, 'execution finished');

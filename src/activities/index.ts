@@ -6,9 +6,10 @@ import type { Pool } from '../postgres.ts';
 import type { ExecutionActivities } from '../workflows/execution-activities.ts';
 import { createAdmit } from './admit.ts';
 import { createAttempt } from './attempt.ts';
+import { createBegin } from './begin.ts';
+import type { CallTarget } from './call-target.ts';
 import { createInterruptions } from './interruptions.ts';
 import { createRecordActivities, createRecorder, type ExecutionEnded } from './record.ts';
-import type { CallTarget } from './call-target.ts';
 
 export type ActivitiesDeps = {
   pool: Pool;
@@ -23,10 +24,11 @@ export type ActivitiesDeps = {
 export function createActivities(deps: ActivitiesDeps): { activities: ExecutionActivities; close: () => void } {
   const interruptions = createInterruptions(deps);
   const recorder = createRecorder(deps);
+  const attempt = createAttempt({ ...deps, recorder, interruptions });
   return {
     activities: {
-      ...createAdmit(deps),
-      attempt: createAttempt({ ...deps, recorder, interruptions }),
+      begin: createBegin({ admit: createAdmit(deps), attempt }),
+      attempt,
       ...createRecordActivities({ ...deps, recorder }),
     },
     close: () => interruptions.close(),

@@ -3,9 +3,21 @@
 /** A clock fired for a slot (the slot stands in the workflow id), or somebody asked for one execution. */
 export type ExecuteJobInput = { team: string; clock: string } | { team: string; execution: string };
 
-/** What admit says. Times are milliseconds since 1970. */
-export type Admission =
-  | { decision: 'run'; execution: string; dueAt: number; triesDone: number; timeoutMs: number; deadlineMs: number | null; long: boolean }
+/** What admit says, and what came of the first try where that was made at once. Times are milliseconds since 1970. */
+export type Beginning =
+  | {
+      decision: 'run';
+      execution: string;
+      dueAt: number;
+      /** Tries that are recorded already (a run before this one made them). */
+      triesDone: number;
+      timeoutMs: number;
+      /** When the whole execution must have ended; null: no deadline. */
+      deadlineAt: number | null;
+      long: boolean;
+      /** The first try of a short target that was due; null: it is still to be made. */
+      first: AttemptResult | null;
+    }
   /** Not yet due: a one-off whose start delay ended a moment early, or that was moved. */
   | { decision: 'early'; execution: string; dueAt: number }
   /** Queued behind another execution of the job; whoever ends that one starts this one again. */
@@ -50,8 +62,8 @@ export type AttemptResult =
   | { kind: 'stop'; status: FinalStatus | null };
 
 export type ExecutionActivities = {
-  admitSlot(input: { team: string; clock: string; slot: string }): Promise<Admission>;
-  admitQueued(input: { team: string; execution: string }): Promise<Admission>;
+  /** Admits, and, where the target is short and due, makes the first try in the same breath: one marker in the history instead of two. */
+  begin(input: ExecuteJobInput & { slot?: string }): Promise<Beginning>;
   attempt(input: AttemptInput): Promise<AttemptResult>;
   /** Writes outcomes that could not be written when they came about. Answers the row's status afterwards. */
   record(outcome: Outcome): Promise<FinalStatus | null>;
