@@ -7,6 +7,8 @@ import { isPostgresAway } from './postgres.ts';
 
 const config = readConfig();
 const log = createLog('migrate', config.LOG_LEVEL);
+// As the first process of a container it would otherwise ignore the signal; a migration is one transaction, so leaving is safe.
+process.once('SIGTERM', () => process.exit(143));
 const patienceMs = 60_000;
 const startedAt = Date.now();
 

@@ -2,6 +2,7 @@
 import type { Target } from '../jobs/target-document.ts';
 import type { HandlerTargetCaller } from './targets/handler-target.ts';
 import type { HttpTargetCaller } from './targets/http-target.ts';
+import { withNonRetryable } from './targets/http-verdict.ts';
 import { failed, type TargetCall, type TargetOutcome } from './targets/target-call.ts';
 
 export type DefinedCall = TargetCall & {
@@ -14,7 +15,7 @@ export type CallTarget = (call: DefinedCall) => Promise<TargetOutcome>;
 
 export function createCallTarget({ http, handlers }: { http: HttpTargetCaller; handlers: HandlerTargetCaller }): CallTarget {
   return async function callTarget({ target, service, nonRetryable, ...call }) {
-    if (target.type === 'handler') return await handlers.call(target.name, call);
+    if (target.type === 'handler') return withNonRetryable(await handlers.call(target.name, call), nonRetryable);
     if (target.service !== undefined && !service) {
       return failed(
         'invalid_input',
