@@ -51,6 +51,14 @@ const ITEM = `'{"id":"' || j.id || '",' || substr(j.document::text, 2, length(j.
 const SORT_COLUMNS = { name: 'j.name', createdAt: 'j.created_at', nextRunAt: 'r.next_run_at' } as const;
 const SORT_TYPES = { name: 'text', createdAt: 'timestamptz', nextRunAt: 'timestamptz' } as const;
 
+/** SHOWN_STATE as conditions on plain columns, of which the planner has statistics. */
+function stateIs(state: string, bound: string): string {
+  const over = 'j.clock_id IS NOT NULL AND r.next_run_at IS NULL';
+  if (state === 'active') return `j.state = ${bound} AND NOT (${over})`;
+  if (state === 'finished') return `(j.state = ${bound} OR (j.state = 'active' AND ${over}))`;
+  return `j.state = ${bound}`;
+}
+
 /** Matches the text itself: `%`, `_` and the escape sign mean nothing. */
 const likePattern = (text: string) => `%${text.replaceAll(/[\\%_]/g, '\\$&')}%`;
 
@@ -60,9 +68,9 @@ type Built = { text: string; values: unknown[] };
 export function jobsListStatement(team: string, query: JobQuery): Built {
   const values: unknown[] = [];
   const bind = (value: unknown, type: string) => `$${values.push(value)}::${type}`;
-  const where = [`j.team = ${bind(team, 'text')}`, `r.team = $1::text`];
+  const where = [`j.team = ${bind(team, 'text')}`];
   where.push(query.state === 'deleting' ? 'j.deleted_at IS NOT NULL' : 'j.deleted_at IS NULL');
-  if (query.state !== undefined && query.state !== 'deleting') where.push(`${SHOWN_STATE} = ${bind(query.state, 'text')}`);
+  if (query.state !== undefined && query.state !== 'deleting') where.push(stateIs(query.state, bind(query.state, 'text')));
   if (query.team !== undefined) where.push(`j.team = ${bind(query.team, 'text')}`);
   if (query.service !== undefined) where.push(`j.service = ${bind(query.service, 'text')}`);
   if (query.category !== undefined) where.push(`j.category = ${bind(query.category, 'text')}`);
@@ -81,23 +89,35 @@ export function jobsListStatement(team: string, query: JobQuery): Built {
   const column = SORT_COLUMNS[field];
   const id = field === 'nextRunAt' ? 'r.job_id' : 'j.id';
   const direction = descending ? 'DESC' : 'ASC';
-  const page = (conditions: string[], limit: string) =>
-    `SELECT ${ITEM} AS item, ${column}::text AS value, j.id AS id FROM jobs j JOIN job_runtime r ON r.job_id = j.id LEFT JOIN clocks c ON c.id = coalesce(j.clock_id, j.id)
-      WHERE ${conditions.join(' AND ')} ORDER BY ${column} ${direction}${descending && field === 'nextRunAt' ? ' NULLS LAST' : ''}, ${id} ${direction} LIMIT ${limit}`;
+  const order = `ORDER BY ${column} ${direction}, ${id} ${direction}`;
+  // The page is found first, with no more tables than its filters need; only its own rows are joined and written as JSON.
+  const page = (conditions: string[], limit: string) => {
+    const runtime = [...conditions, column].some((text) => /\br\./.test(text))
+      ? 'JOIN job_runtime r ON r.job_id = j.id AND r.team = $1::text'
+      : '';
+    return `SELECT ${ITEM} AS item, ${column}::text AS value, j.id AS id
+      FROM (SELECT j.* FROM jobs j ${runtime} WHERE ${conditions.join(' AND ')} ${order} LIMIT ${limit}) j
+      JOIN job_runtime r ON r.job_id = j.id LEFT JOIN clocks c ON c.id = coalesce(j.clock_id, j.id) ${order}`;
+  };
 
   const { after } = query;
-  if (!after) return { text: page(where, bind(query.limit + 1, 'integer')), values };
   const sign = descending ? '<' : '>';
-  if (after.value === null) {
-    const conditions = [...where, 'r.next_run_at IS NULL', `r.job_id ${sign} ${bind(after.id, 'text')}`];
-    return { text: page(conditions, bind(query.limit + 1, 'integer')), values };
-  }
-  const key = `(${column}, ${id}) ${sign} (${bind(after.value, SORT_TYPES[field])}, ${bind(after.id, 'text')})`;
+  const key =
+    after && after.value !== null
+      ? [`(${column}, ${id}) ${sign} (${bind(after.value, SORT_TYPES[field])}, ${bind(after.id, 'text')})`]
+      : after
+        ? ['r.next_run_at IS NULL', `r.job_id ${sign} ${bind(after.id, 'text')}`]
+        : [];
   const limit = bind(query.limit + 1, 'integer');
-  if (field !== 'nextRunAt') return { text: page([...where, key], limit), values };
-  // jobs without a next run come last: a second branch, so that both can be read from the index
-  const text = `SELECT * FROM (SELECT * FROM (${page([...where, key], limit)}) dated UNION ALL SELECT * FROM (${page([...where, 'r.next_run_at IS NULL'], limit)}) undated) page LIMIT ${limit}`;
-  return { text, values };
+  // Jobs without a next run come last. The index has them at its end too, but only forwards: elsewhere they are a branch of their own.
+  const oneWalk = field !== 'nextRunAt' || (after ? after.value === null : !descending);
+  if (oneWalk) return { text: page([...where, ...key], limit), values };
+  const dated = page([...where, 'r.next_run_at IS NOT NULL', ...key], limit);
+  const undated = page([...where, 'r.next_run_at IS NULL'], limit);
+  return {
+    text: `SELECT * FROM (SELECT * FROM (${dated}) dated UNION ALL SELECT * FROM (${undated}) undated) page LIMIT ${limit}`,
+    values,
+  };
 }
 
 /** Reads one page. */
