@@ -1,0 +1,169 @@
+/** One run: a load, kills in a seeded order with at least so many executions in flight, quiet, and the checks. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createLog } from '../../src/log.ts';
+import { createPool } from '../../src/postgres.ts';
+import { createTemporalClient } from '../../src/temporal.ts';
+import { createClient } from './client.ts';
+import { checkDefinitions, checkRows, checkTemporal, type Kill } from './invariants.ts';
+import { createLoad } from './load.ts';
+import { createRandom, type Random } from './random.ts';
+import { createRows, type Rows } from './rows.ts';
+import { type Kind, openStage, type Player, type Stage } from './stage.ts';
+import { startTruth } from './truth.ts';
+
+/** What may be killed: one kind of process, or everything at once. */
+export const KILLS = ['api', 'worker', 'controller', 'temporal', 'postgres', 'everything'] as const;
+export type What = (typeof KILLS)[number];
+
+export type ChaosOptions = {
+  seed: number;
+  /** Kills go on, each kind once per round, until this much time has gone; every kind gets its turn at least once. Milliseconds. */
+  forMs: number;
+  only: readonly What[];
+  environment: NodeJS.ProcessEnv;
+  copies?: number;
+  inFlight?: number;
+  /** Between two things that the background load does, milliseconds. */
+  pauseMs?: number;
+  say: (sentence: string) => void;
+};
+export type Settled = Kill & { inFlight: number; openCalls: number; settledMs: number | null };
+export type ChaosReport = {
+  violations: string[];
+  kills: Settled[];
+  counts: Record<string, number>;
+  slowestAcknowledgementMs: number;
+  quietMs: number | null;
+  /** Log lines of level error and above, of all processes. */
+  errors: string[];
+};
+
+/** Everything must be over this long after a kill (the promise). */
+const SETTLED_WITHIN_MS = 60_000;
+const LOOK_EVERY_MS = 250;
+
+export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
+  const { seed, say, inFlight = 20, pauseMs = 400 } = options;
+  const random = createRandom(seed);
+  const truth = await startTruth(createRandom(seed + 1));
+  const stage = await openStage(options.environment, options.copies);
+  const log = createLog('chaos', 'silent');
+  const pool = createPool({ DATABASE_URL: stage.databaseUrl, DATABASE_POOL: 4, DATABASE_CONNECT_TIMEOUT_MS: 5_000 }, log, 'chaos');
+  const temporal = createTemporalClient({
+    TEMPORAL_ADDRESS: stage.temporalAddress,
+    TEMPORAL_NAMESPACE: 'default',
+    TEMPORAL_API_KEY: '',
+    TEMPORAL_TLS: false,
+  });
+  const rows = createRows(pool);
+  const client = createClient(stage.apiUrls);
+  const load = createLoad({ client, random: createRandom(seed + 2), targetUrl: truth.url, pauseMs });
+  try {
+    await load.setUp();
+    load.begin();
+    say(`seed ${seed}: ${load.ledger.jobs.size} jobs, logs in ${stage.folder}`);
+    await sleep(2_000);
+    const kills: Settled[] = [];
+    for (const until = Date.now() + options.forMs; kills.length === 0 || Date.now() < until; )
+      for (const what of random.shuffled(options.only)) {
+        if (kills.length >= options.only.length && Date.now() >= until) break;
+        const settled = await strike(what, { stage, random, load, rows, inFlight, openCalls: truth.open });
+        kills.push(settled);
+        say(
+          `${settled.what}: ${settled.inFlight} in flight (${settled.openCalls} calls open), away ${settled.backAt - settled.killedAt} ms, all settled ${settled.settledMs === null ? 'NOT' : `${settled.settledMs} ms`} after the kill`,
+        );
+      }
+
+    await load.quiesce();
+    const quietAt = new Date();
+    const quietMs = await settle(rows, quietAt);
+    // a last look at what nobody should do any more
+    await sleep(1_500);
+    const evidence = { ledger: load.ledger, rows: await rows.all(), calls: truth.calls, kills };
+    const violations = [
+      ...load.ledger.refused,
+      ...kills
+        .filter((kill) => kill.settledMs === null)
+        .map((kill) => `not settled ${SETTLED_WITHIN_MS / 1000} s after ${kill.what} at ${new Date(kill.killedAt).toISOString()}`),
+      ...(quietMs === null ? [`not quiet ${SETTLED_WITHIN_MS / 1000} s after the load ended`] : []),
+      ...checkRows(evidence),
+      ...(await checkDefinitions(load.ledger, rows, quietAt)),
+      ...(await checkTemporal(load.ledger, temporal)),
+    ];
+    return {
+      violations,
+      kills,
+      counts: countsOf(evidence),
+      slowestAcknowledgementMs: client.slowestMs(),
+      quietMs,
+      errors: errorsOf(stage),
+    };
+  } finally {
+    await temporal.connection.close();
+    await pool.end();
+    await stage.close();
+    await truth.close();
+  }
+}
+
+type Scene = { stage: Stage; random: Random; load: ReturnType<typeof createLoad>; rows: Rows; inFlight: number; openCalls: () => number };
+
+/** Waits for enough executions in flight, kills, brings back after a while, and waits until all that was there has ended. */
+async function strike(what: What, { stage, random, load, rows, inFlight, openCalls }: Scene): Promise<Settled> {
+  const all = Object.values(stage.players).flat();
+  const copies = what === 'everything' ? all : stage.players[what];
+  const victims: Player[] = what === 'everything' || random.chance(0.5) ? copies : [random.pick(copies)];
+  const kinds: Kind[] = what === 'everything' ? (Object.keys(stage.players) as Kind[]) : [what];
+  let counted = await rows.inFlight();
+  for (; counted < inFlight; counted = await rows.inFlight()) await load.burst(inFlight + 5 - counted);
+  await sleep(random.between(0, 300));
+  counted = await rows.inFlight();
+  const open = openCalls();
+  const killedAt = Date.now();
+  await Promise.all(victims.map((player) => player.kill()));
+  await sleep(random.between(0, 3_000));
+  await Promise.all(victims.map((player) => player.start()));
+  const backAt = Date.now();
+  const settledMs = await settle(rows, new Date(backAt), killedAt);
+  return {
+    what: what === 'everything' ? what : victims.map((player) => player.name).join(' + '),
+    kinds,
+    killedAt,
+    backAt,
+    inFlight: counted,
+    openCalls: open,
+    settledMs,
+  };
+}
+
+/** Waits until every slot up to then has a row and every row of that time has ended; how long that took since `since`, null: too long. */
+async function settle(rows: Rows, until: Date, since = until.getTime()): Promise<number | null> {
+  for (; Date.now() < until.getTime() + SETTLED_WITHIN_MS; await sleep(LOOK_EVERY_MS)) {
+    if ((await rows.unfinished(until)).length > 0) continue;
+    if ((await rows.slotsWithoutRow(until)).length === 0) return Date.now() - since;
+  }
+  return null;
+}
+
+function countsOf({ rows, calls, ledger }: Parameters<typeof checkRows>[0]): Record<string, number> {
+  const counts: Record<string, number> = {
+    jobs: ledger.jobs.size,
+    triggers: ledger.triggers.length,
+    rows: rows.length,
+    calls: calls.length,
+  };
+  for (const row of rows) counts[row.status] = (counts[row.status] ?? 0) + 1;
+  counts.cut = calls.filter((call) => call.brokenAt !== null).length;
+  return counts;
+}
+
+function errorsOf(stage: Stage): string[] {
+  const players = Object.values(stage.players).flat();
+  const lines = players.flatMap((player) =>
+    player
+      .lines()
+      .filter((line) => line.level === 'error' || line.level === 'fatal' || line.level === undefined)
+      .map((line) => `${player.name}: ${JSON.stringify(line).slice(0, 600)}`),
+  );
+  return [...new Set(lines)];
+}
