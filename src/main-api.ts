@@ -23,13 +23,17 @@ import { createLog } from './log.ts';
 import { createMetrics } from './metrics.ts';
 import { missingMigrations } from './migrate.ts';
 import { createPool } from './postgres.ts';
+import { exitWithParent } from './process-lifetime.ts';
 import { createReadiness } from './readiness.ts';
 import { createTemporalClient } from './temporal.ts';
 
 /** SIGTERM promises an end within 30 s, whatever hangs. */
 const STOP_WITHIN_MS = 29_000;
+/** Patience with what goes on behind answers already given; the controller finishes what is cut off. */
+const DRAIN_BEHIND_MS = 2_000;
 const AGAIN_MS = 1_000;
 
+exitWithParent();
 const config = readConfig();
 const log = createLog('api', config.LOG_LEVEL);
 const pool = createPool(config, log, 'api');
@@ -68,7 +72,8 @@ const starter = createStarter({ pool, temporal, log });
 const stopWorkflow = async (workflowId: string, reason: string): Promise<void> => {
   await temporal.workflow.getHandle(workflowId).terminate(reason);
 };
-const jobs = createJobs({ pool, log, config, targetRules, starter, stopWorkflow, reconciler: createReconciler({ pool, temporal, log }) });
+const reconciler = createReconciler({ pool, temporal, log });
+const jobs = createJobs({ pool, log, config, targetRules, starter, stopWorkflow, reconciler });
 const services = createServices({ pool, targetRules });
 const schedules = createSchedules({ pool, jobs, taskQueueBacklog: createTaskQueueBacklog(temporal) });
 const executions = createExecutions({ pool, temporal, log, config, starter });
@@ -127,8 +132,9 @@ async function stop(signal: string): Promise<void> {
   readiness.drain();
   stopping.abort();
   await server.close();
-  await starter.drain();
-  await temporal.connection.close();
+  await Promise.race([Promise.all([starter.drain(), reconciler.drain()]), sleep(DRAIN_BEHIND_MS)]);
   await pool.end();
   log.info('stopped');
+  // The connection to Temporal is left to the end of the process: a closed one throws out of the timers of calls that are being retried.
+  process.exit(0);
 }
