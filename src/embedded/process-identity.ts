@@ -1,41 +1,44 @@
-/** Knowing a process again: a pid alone may belong to somebody else by now, pid and start time together do not. */
+/**
+ * Tells a process of ours from a stranger that got its number later: the pid together with the moment the process began.
+ * On Linux that is /proc/<pid>/stat's start time (in ticks since boot, so the boot's id goes with it), elsewhere what `ps` says.
+ */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 
-export type ProcessIdentity = { pid: number; startedAt: string };
+export type ProcessIdentity = { pid: number; began: string };
 
-/** The kernel's own mark of when a process began; null when there is no such process. */
-export function startOf(pid: number): string | null {
+/** Who this pid is now, or null when there is no such process (a zombie is none). */
+export function identityOf(pid: number): ProcessIdentity | null {
+  const began = process.platform === 'linux' ? beganOnLinux(pid) : beganByPs(pid);
+  return began === null ? null : { pid, began };
+}
+
+/** True while the very process runs that was recorded. */
+export const isAlive = (identity: ProcessIdentity): boolean => identityOf(identity.pid)?.began === identity.began;
+
+function beganOnLinux(pid: number): string | null {
   try {
-    if (process.platform === 'linux') {
-      // Field 22 of /proc/<pid>/stat (proc(5)); the name in field 2 may hold blanks and parentheses.
-      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      return fields[0] === 'Z' ? null : (fields[19] ?? null);
-    }
-    return (
-      execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim() || null
-    );
+    // The name, in brackets, may hold spaces and brackets itself: fields are counted from the last one.
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const [state] = fields;
+    if (state === 'Z' || state === 'X') return null;
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()}:${fields[19]}`;
   } catch {
     return null;
   }
 }
 
-export const identityOf = (pid: number): ProcessIdentity => ({ pid, startedAt: startOf(pid) ?? '' });
-export const isAlive = ({ pid, startedAt }: ProcessIdentity): boolean => startedAt !== '' && startOf(pid) === startedAt;
-
-/** Ends a process that is known to be ours: `signal` first, SIGKILL after the grace. Settles when it is gone. */
-export async function endProcess(identity: ProcessIdentity, signal: NodeJS.Signals, graceMs: number): Promise<void> {
-  const send = (sent: NodeJS.Signals) => {
-    try {
-      if (isAlive(identity)) process.kill(identity.pid, sent);
-    } catch {
-      // gone between the look and the signal
-    }
-  };
-  send(signal);
-  for (const until = Date.now() + graceMs; isAlive(identity) && Date.now() < until; ) await sleep(20);
-  send('SIGKILL');
-  while (isAlive(identity)) await sleep(20);
+function beganByPs(pid: number): string | null {
+  try {
+    const [state = '', ...began] = execFileSync('ps', ['-o', 'state=,lstart=', '-p', String(pid)], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+      .trim()
+      .split(/\s+/);
+    return state.startsWith('Z') || began.length === 0 ? null : began.join(' ');
+  } catch {
+    return null;
+  }
 }

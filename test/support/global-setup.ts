@@ -1,17 +1,14 @@
-/** One Postgres and one Temporal for all test files of a run; node's runner calls these around them. */
-import { startTestServers, type TestServers } from '../../src/embedded/test-servers.ts';
+/** Node's test runner calls these once around the whole run: one Postgres and one Temporal for all files, on free ports, in a temporary folder. */
+import { type Stack, startStack } from './stack.ts';
 
-let servers: TestServers | undefined;
+let stack: Stack | undefined;
 
 export async function globalSetup(): Promise<void> {
-  servers = await startTestServers(process.env, { progress: (text) => process.stderr.write(`almanac: ${text}\n`) });
-  process.env.ALMANAC_TEST_DATABASE_URL = servers.databaseUrl;
-  process.env.ALMANAC_TEST_TEMPORAL_ADDRESS = servers.temporalAddress;
-  process.env.ALMANAC_TEST_TEMPORAL_BINARY = servers.temporalBinary;
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void globalTeardown().finally(() => process.exit(1)));
+  stack = await startStack((message) => console.error(message));
+  process.env.ALMANAC_TEST_DATABASE_URL = stack.databaseUrl;
+  process.env.ALMANAC_TEST_TEMPORAL_ADDRESS = stack.temporalAddress;
 }
 
 export async function globalTeardown(): Promise<void> {
-  await servers?.close();
-  servers = undefined;
+  await stack?.stop();
 }
