@@ -47,14 +47,22 @@ export type Syncer = ReturnType<typeof createSyncer>;
 
 export function createSyncer(deps: SyncDeps) {
   const hint = createClockHint(deps);
+  const stopping = new Set<Promise<void>>();
+
+  function stopSoon(workflowId: string): void {
+    const stopped = deps.stopWorkflow?.(workflowId, 'the one-off was moved or cancelled').catch(() => {});
+    if (!stopped) return;
+    stopping.add(stopped);
+    void stopped.finally(() => stopping.delete(stopped));
+  }
 
   /**
    * Brings the effects of a committed change about.
    * @param unchanged what sync is when there is nothing to do.
    * @returns `synced` when Temporal is known to have all of it.
    */
-  return async function settle(effects: Effects, respondAsync: boolean | undefined, unchanged: Sync): Promise<Sync> {
-    for (const workflowId of effects.stale) void deps.stopWorkflow?.(workflowId, 'the one-off was moved or cancelled').catch(() => {});
+  async function settle(effects: Effects, respondAsync: boolean | undefined, unchanged: Sync): Promise<Sync> {
+    for (const workflowId of effects.stale) stopSoon(workflowId);
     const { clock, start } = effects;
     if (!clock && !start) return unchanged;
     const budgetMs = respondAsync ? 0 : deps.budgetMs;
@@ -68,5 +76,10 @@ export function createSyncer(deps: SyncDeps) {
     ]);
     if (clockSync === 'pending') hint();
     return clockSync === 'synced' && startSync === 'started' ? 'synced' : 'pending';
-  };
+  }
+
+  /** Waits for the calls to Temporal that no answer waited for; before its connection is closed. */
+  const drain = async (): Promise<void> => void (await Promise.all(stopping));
+
+  return { settle, drain };
 }

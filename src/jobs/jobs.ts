@@ -44,7 +44,7 @@ export type Locked = { job: StoredJob; at: Date };
 export function createJobs(deps: JobsDeps) {
   const { pool, config } = deps;
   const queueOf = queueRouting(config.CATEGORY_QUEUES);
-  const settle = createSyncer({ ...deps, budgetMs: config.SYNC_BUDGET_MS });
+  const { settle, drain } = createSyncer({ ...deps, budgetMs: config.SYNC_BUDGET_MS });
   const checkHandler = createHandlerCheck();
   const creation = createJobCreation({ pool, queueOf, checkHandler });
   const rulesFor = (caller: Caller): DocumentRules => ({
@@ -118,6 +118,7 @@ export function createJobs(deps: JobsDeps) {
     change,
     withLocked,
     queueOf,
+    drain,
 
     /** PUT: by id replaces; by name creates or replaces. What GET returned may be sent back as it is. */
     async upsert(

@@ -49,7 +49,15 @@ export async function jobsUnderTest(environment: Record<string, string> = {}): P
   const starter = createStarter({ pool, temporal, log });
   const reconciler = createReconciler({ pool, temporal, log });
   const stopWorkflow = async (id: string, reason: string) => void (await temporal.workflow.getHandle(id).terminate(reason));
-  const jobs = createJobs({ pool, log, config, targetRules: RULES, reconciler, starter, stopWorkflow });
+  const jobs = createJobs({
+    pool,
+    log,
+    config,
+    targetRules: RULES,
+    reconciler,
+    starter,
+    ...('TEMPORAL_ADDRESS' in environment ? { stopWorkflow } : {}),
+  });
   return {
     pool,
     databaseUrl: database.url,
@@ -59,6 +67,7 @@ export async function jobsUnderTest(environment: Record<string, string> = {}): P
     services: createServices({ pool, targetRules: RULES }),
     startsNoted: () => starter.drain(),
     close: async () => {
+      await jobs.drain();
       await starter.drain();
       await temporal.connection.close();
       await pool.end();
