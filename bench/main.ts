@@ -16,7 +16,7 @@ import type { Row } from './rows/row.ts';
 import { start } from './rows/start.ts';
 import { RAISED_RATE_LIMIT_PER_S } from './stack/almanac.ts';
 import { stopAll } from './stack/processes.ts';
-import { openServers } from './stack/servers.ts';
+import { openServers, type Servers } from './stack/servers.ts';
 
 const ROWS: Record<RowName, Row> = { list, create, 'create-async': createAsync, execute, history, lateness, start, memory };
 const say = (text: string) => console.log(text);
@@ -39,14 +39,24 @@ const folder = mkdtempSync(join(tmpdir(), 'almanac-bench-'));
 chmodSync(folder, 0o755);
 mkdirSync(join(folder, 'logs'), { recursive: true });
 const startedAt = new Date().toISOString();
-const servers = await openServers(folder);
-const machine = machineFacts({ postgres: servers.postgresVersion, temporal: servers.temporalVersion });
+// Each row has servers of its own, so that none pays for what another has left behind.
+let opened: Promise<Servers> | undefined;
+let openings = 0;
+const servers = () => {
+  opened ??= openServers(join(folder, `servers-${++openings}`));
+  return opened;
+};
+const closeServers = async () => {
+  const closing = opened;
+  opened = undefined;
+  await (await closing?.catch(() => undefined))?.close();
+};
 let stopping = false;
 const stop = async () => {
   if (stopping) return;
   stopping = true;
   await stopAll();
-  await servers.close();
+  await closeServers();
   if (process.env.BENCH_KEEP) say(`kept: ${folder}`);
   else rmSync(folder, { recursive: true, force: true });
 };
@@ -57,9 +67,11 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
+const { postgresVersion, temporalVersion, given } = await servers();
+const machine = machineFacts({ postgres: postgresVersion, temporal: temporalVersion });
 say(machineText(machine));
 say(
-  `${options.rounds} rounds by turns; Almanac as shipped, with RATE_LIMIT_PER_SECOND=${RAISED_RATE_LIMIT_PER_S}; servers: ${servers.given ? 'given' : 'embedded'}\n`,
+  `${options.rounds} rounds by turns; Almanac as shipped, with RATE_LIMIT_PER_SECOND=${RAISED_RATE_LIMIT_PER_S}; servers: ${given ? 'given' : 'embedded'}\n`,
 );
 const results: RowResult[] = [];
 let failed = false;
@@ -85,6 +97,11 @@ try {
       if (stopping) break;
       failed = true;
       say(`  ${row} could not be measured: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    } finally {
+      if (!stopping) {
+        await stopAll();
+        await closeServers();
+      }
     }
   }
 } finally {

@@ -20,10 +20,10 @@ export type Creating = {
 };
 
 export async function startCreating(name: string, { servers, folder }: RowContext): Promise<Creating> {
-  const almanac = await startAlmanac(servers, name, folder, ['api', 'worker', 'controller']);
+  const almanac = await startAlmanac(await servers(), name, folder, ['api', 'worker', 'controller']);
   const load: HelperProcess<HttpLoad, HttpLoadResult> = forkHelper('load/http-load.ts');
   // A namespace of its own: raw schedules beside ours would be strangers to the controller's sweep.
-  const { namespace } = await servers.place(`${name}-raw`);
+  const { namespace } = await (await servers()).place(`${name}-raw`);
   const baseline: HelperProcess<RawCreates, RawCreated> = forkHelper('baseline/schedule-create.ts', {
     ...almanac.env,
     TEMPORAL_NAMESPACE: namespace,

@@ -16,7 +16,7 @@ const AT_RATE = 25;
 const WARM = 60;
 
 export const execute: Row = async ({ servers, folder, rounds, say }) => {
-  const almanac = await startAlmanac(servers, 'execute', folder, ['api', 'worker', 'controller']);
+  const almanac = await startAlmanac(await servers(), 'execute', folder, ['api', 'worker', 'controller']);
   const ours = await startOurs(almanac, BURST);
   const theirs = await startHandwritten(almanac);
   try {

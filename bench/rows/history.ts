@@ -1,4 +1,5 @@
 /** `history`: how many events of Temporal history a scheduled execution takes, admit, run and record included. */
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type Almanac, startAlmanac } from '../stack/almanac.ts';
@@ -9,9 +10,10 @@ const END_MS = 60_000;
 type Found = { id: string; attempt: number; workflow_id: string };
 
 export const history: Row = async ({ servers, folder }) => {
-  const almanac = await startAlmanac(servers, 'history', folder, ['api', 'worker', 'controller']);
+  const almanac = await startAlmanac(await servers(), 'history', folder, ['api', 'worker', 'controller']);
   const receiver = createServer((_request, response) => response.end('{}')).listen(0, '127.0.0.1');
   const url = () => `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`;
+  await once(receiver, 'listening');
   try {
     const handler = await eventsOf(almanac, 'short', { type: 'handler', name: 'bench-noop' }, 1);
     const http = await eventsOf(almanac, 'http', { type: 'http', url: url(), method: 'POST' }, 1);

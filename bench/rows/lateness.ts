@@ -1,4 +1,5 @@
 /** `lateness`: 300 jobs whose crons are due in the same second; how late their calls arrive at the receiver, and how late their rows say they began. */
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { forkHelper } from '../load/helper-process.ts';
@@ -16,13 +17,14 @@ const REST_MS = 5_000;
 const END_MS = 90_000;
 
 export const lateness: Row = async ({ servers, folder, rounds, say }) => {
-  const almanac = await startAlmanac(servers, 'lateness', folder, ['api', 'worker', 'controller']);
+  const almanac = await startAlmanac(await servers(), 'lateness', folder, ['api', 'worker', 'controller']);
   const arrivals = new Map<string, number>();
   const receiver = createServer((request, response) => {
     const job = request.url ?? '';
     if (!arrivals.has(job)) arrivals.set(job, performance.timeOrigin + performance.now());
     response.end('{}');
   }).listen(0, '127.0.0.1');
+  await once(receiver, 'listening');
   const load = forkHelper<HttpLoad, HttpLoadResult>('load/http-load.ts');
   const seen: { received: number[]; rows: number[] }[] = [];
   try {

@@ -13,7 +13,7 @@ const ROUND_MS = 4_000;
 const WARM_MS = 1_500;
 
 export const list: Row = async ({ servers, folder, rounds, say }) => {
-  const almanac = await startAlmanac(servers, 'list', folder, ['api']);
+  const almanac = await startAlmanac(await servers(), 'list', folder, ['api']);
   const bare = forkHelper<HttpLoad, never>('baseline/list.ts', almanac.env);
   const load = forkHelper<HttpLoad, HttpLoadResult>('load/http-load.ts');
   try {

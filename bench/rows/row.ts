@@ -2,7 +2,13 @@
 import type { Line, RowResult } from '../report.ts';
 import type { Servers } from '../stack/servers.ts';
 
-export type RowContext = { servers: Servers; folder: string; rounds: number; say: (text: string) => void };
+export type RowContext = {
+  /** Opens the two servers, fresh for this row when they are the bench's own. A row that starts a whole instance needs none. */
+  servers: () => Promise<Servers>;
+  folder: string;
+  rounds: number;
+  say: (text: string) => void;
+};
 export type Row = (context: RowContext) => Promise<{ lines: Line[]; facts: RowResult['facts'] }>;
 
 /** @throws when any answer had another status: a figure of refused requests is none. */

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
 import pg from 'pg';
-import { freePort, type Process, startProcess, until } from './processes.ts';
+import { freePort } from '../../src/embedded/ports.ts';
+import { type Process, startProcess, until } from './processes.ts';
 import type { Servers } from './servers.ts';
 
 /** Raised so that one address may send all the load; the limiter itself stays in the way of every request. */

@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
+import { freePort } from '../../src/embedded/ports.ts';
 import { call, polls, RAISED_RATE_LIMIT_PER_S } from './almanac.ts';
 import { treeOf } from './process-tree.ts';
-import { freePort, type Process, startProcess, until } from './processes.ts';
+import { type Process, startProcess, until } from './processes.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const READY_MS = 120_000;

