@@ -1,11 +1,15 @@
 -- claim, record, cancel, close: the only statements that move an execution towards its end (semantics.md 3, 4, 12, 14, 15).
 
+-- RFC 3339 in UTC with milliseconds, as the API writes times.
+CREATE FUNCTION iso_time(p_at timestamptz) RETURNS text IMMUTABLE PARALLEL SAFE LANGUAGE sql
+  RETURN to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+
 -- Pauses a job by itself after too many failures. The caller holds the job's lock.
 CREATE FUNCTION pause_after_failures(p_team text, p_job text, p_failures integer) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   v_now     timestamptz := clock_timestamp();
   v_reason  text := format('%s executions in a row failed', p_failures);
-  v_pause   jsonb := jsonb_build_object('reason', v_reason, 'by', 'almanac', 'at', to_char(v_now AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+  v_pause   jsonb := jsonb_build_object('reason', v_reason, 'by', 'almanac', 'at', iso_time(v_now),
                                         'blockManual', false, 'automatic', true);
 BEGIN
   UPDATE job_runtime r SET paused_at = v_now, block_manual = false, next_run_at = NULL WHERE r.job_id = p_job;
@@ -61,7 +65,7 @@ BEGIN
                                               ELSE r.consecutive_failures END,
          last_outcome = CASE WHEN p_status = 'skipped' THEN r.last_outcome ELSE p_status END,
          last_execution = CASE WHEN p_status = 'skipped' THEN r.last_execution ELSE json_build_object(
-           'id', p_id, 'status', p_status, 'slot', v_row.slot, 'startedAt', v_row.started_at, 'finishedAt', v_now,
+           'id', p_id, 'status', p_status, 'slot', iso_time(v_row.slot), 'startedAt', iso_time(v_row.started_at), 'finishedAt', iso_time(v_now),
            'durationMs', round(extract(epoch FROM v_now - v_row.started_at) * 1000)) END,
          next_run_at = CASE WHEN v_row.trigger = 'once' THEN NULL ELSE r.next_run_at END
    WHERE r.job_id = v_row.job_id AND r.team = p_team

@@ -132,7 +132,7 @@ async function stop(signal: string): Promise<void> {
   readiness.drain();
   stopping.abort();
   await server.close();
-  await Promise.race([Promise.all([starter.drain(), reconciler.drain()]), sleep(DRAIN_BEHIND_MS)]);
+  await Promise.race([Promise.all([starter.drain(), reconciler.drain(), jobs.drain()]), sleep(DRAIN_BEHIND_MS)]);
   await pool.end();
   log.info('stopped');
   // The connection to Temporal is left to the end of the process: a closed one throws out of the timers of calls that are being retried.
