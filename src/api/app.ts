@@ -52,9 +52,9 @@ export function createApp({ config, log, metrics, readiness, findKey, idempotenc
   app.use(createAccessLog({ log, metrics }));
   app.use(securityHeaders());
   app.use(refuseBrokenAddress);
-  app.use(createProbes({ readiness, metrics, findKey, metricsToken: config.METRICS_TOKEN }));
+  app.use(onlyFor(/^\/(health|metrics)/, createProbes({ readiness, metrics, findKey, metricsToken: config.METRICS_TOKEN })));
   for (const limiter of createRateLimits(config)) app.use(limiter);
-  app.use(createDocs(createOpenApiDocument(served, { version, url: config.PUBLIC_URL })));
+  app.use(onlyFor(/^\/($|\?|docs|openapi)/, createDocs(createOpenApiDocument(served, { version, url: config.PUBLIC_URL }))));
   app.use(
     createDispatcher(
       served.flatMap(({ routes }) => routes),
@@ -82,7 +82,13 @@ export function createApp({ config, log, metrics, readiness, findKey, idempotenc
   return app;
 }
 
-/** Helmet's headers for an API: nothing is ever rendered. The docs page sets a policy of its own. TLS and its headers belong to the gateway. */
+/** A router asks each of its routes in turn: one look at the address spares most requests that. */
+const onlyFor =
+  (address: RegExp, router: RequestHandler): RequestHandler =>
+  (request, response, next) =>
+    address.test(request.url) ? router(request, response, next) : next();
+
+/** Helmet's headers for an API: nothing is ever rendered. The docs page sets a policy of its own. */
 function securityHeaders(): RequestHandler {
   return helmet({
     contentSecurityPolicy: { useDefaults: false, directives: { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] } },

@@ -57,8 +57,6 @@ export function createDispatcher(specs: readonly RouteSpec[], deps: DispatchDeps
       request.method === 'POST' && spec.idempotent !== false ? parseIdempotencyKey(request.headers['idempotency-key']) : undefined;
     const body = readBody ? await readBody(request, response, accepted) : null;
     const preferences = parsePrefer(request.get('prefer'));
-    const gone = new AbortController();
-    response.once('close', () => gone.abort());
     const call = (idempotency: Call['idempotency']): Call => ({
       caller: { ...holder, requestId },
       params: request.params as Record<string, string>,
@@ -68,7 +66,6 @@ export function createDispatcher(specs: readonly RouteSpec[], deps: DispatchDeps
       ifMatch: parseIfMatch(request.headers['if-match']),
       idempotency,
       header: (name) => request.get(name),
-      signal: gone.signal,
     });
     const reply =
       key === undefined

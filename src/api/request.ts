@@ -35,7 +35,6 @@ export type Call<Query = Record<string, unknown>> = {
   idempotency: <T>(render: (value: T) => Reply) => IdempotencyContext | undefined;
   /** Value of a header as it came. */
   header: (name: string) => string | undefined;
-  signal: AbortSignal;
 };
 
 /** An answer with a value as JSON. */

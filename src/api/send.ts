@@ -1,6 +1,6 @@
 /** Writes answers: whole texts with their length, gzip level 6 for what is worth it, problems for errors. */
 import { promisify } from 'node:util';
-import { constants, gzip } from 'node:zlib';
+import { gzip } from 'node:zlib';
 import type { ProblemReply } from './problem.ts';
 import type { ApiRequest, ApiResponse } from './request.ts';
 
@@ -19,11 +19,11 @@ export async function send(
   body: string | Buffer,
   headers?: Record<string, string>,
 ): Promise<void> {
-  let bytes = typeof body === 'string' ? Buffer.from(body) : body;
-  if (bytes.length >= WORTH_GZIP_BYTES && COMPRESSIBLE.test(type)) {
-    response.vary('Accept-Encoding');
+  let sent = body;
+  if (body.length >= WORTH_GZIP_BYTES && COMPRESSIBLE.test(type)) {
+    response.setHeader('Vary', 'Accept-Encoding');
     if (acceptsGzip(request.headers['accept-encoding'])) {
-      bytes = await compress(bytes, { level: GZIP_LEVEL, strategy: constants.Z_DEFAULT_STRATEGY });
+      sent = await compress(body, { level: GZIP_LEVEL });
       if (response.headersSent || response.destroyed) return;
       response.setHeader('Content-Encoding', 'gzip');
     }
@@ -31,8 +31,9 @@ export async function send(
   if (headers) for (const name in headers) response.setHeader(name, headers[name] as string);
   response.statusCode = status;
   response.setHeader('Content-Type', type);
-  response.setHeader('Content-Length', bytes.length);
-  response.end(request.method === 'HEAD' ? undefined : bytes);
+  // A text goes out in one piece with its headers, a buffer in two.
+  response.setHeader('Content-Length', typeof sent === 'string' ? Buffer.byteLength(sent) : sent.length);
+  response.end(request.method === 'HEAD' ? undefined : sent);
 }
 
 export const JSON_TYPE = 'application/json; charset=utf-8';
