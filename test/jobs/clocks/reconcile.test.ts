@@ -1,11 +1,11 @@
 /** One clock and its schedule, on a real Temporal server and a real Postgres. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { clockDesired } from '../../src/jobs/clocks/clock-store.ts';
-import { createReconciler, type Reconciler } from '../../src/jobs/clocks/reconcile.ts';
-import { compileCron } from '../../src/jobs/time/cron.ts';
-import { normaliseTiming } from '../../src/jobs/time/timing.ts';
-import { change, clientOf, clockState, openRoom, type Room, scheduleOrNull, seedClock, setTiming, silent } from '../controller/room.ts';
+import { clockDesired } from '../../../src/jobs/clocks/clock-store.ts';
+import { createReconciler, type Reconciler } from '../../../src/jobs/clocks/reconcile.ts';
+import { compileCron } from '../../../src/jobs/time/cron.ts';
+import { normaliseTiming } from '../../../src/jobs/time/timing.ts';
+import { change, clientOf, clockState, openRoom, type Room, scheduleOrNull, seedClock, setTiming, silent } from '../../controller/room.ts';
 
 let room: Room;
 let reconciler: Reconciler;

@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { clocksToCheckOnce } from '../../src/jobs/clocks/late-slot-store.ts';
-import { createLateSlots } from '../../src/jobs/clocks/late-slots.ts';
-import { admitSlot } from '../../src/jobs/execution-store.ts';
-import { openRoom, type Room } from '../controller/room.ts';
-import { type SeededJob, seedJob } from '../support/seed.ts';
+import { clocksToCheckOnce } from '../../../src/jobs/clocks/late-slot-store.ts';
+import { createLateSlots } from '../../../src/jobs/clocks/late-slots.ts';
+import { admitSlot } from '../../../src/jobs/execution-store.ts';
+import { openRoom, type Room } from '../../controller/room.ts';
+import { type SeededJob, seedJob } from '../../support/seed.ts';
 
 const MINUTE = 60_000;
 let room: Room;
