@@ -127,3 +127,6 @@ export function readConfig(environment: NodeJS.ProcessEnv = process.env): Config
   if (wrong.length > 0 || !parsed.success) throw new ConfigError(`The environment is not usable:\n  ${wrong.join('\n  ')}`);
   return parsed.data;
 }
+
+/** This process's environment as it is, for those who start other processes. */
+export const inheritedEnvironment = (): NodeJS.ProcessEnv => ({ ...process.env });

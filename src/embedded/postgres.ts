@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { type PostgresPlace, postgresPlace } from './postgres-place.ts';
 import { identityOf } from './process-identity.ts';
-import { logTail, type Running, type Step, startServerProcess } from './server-process.ts';
+import { logTail, type Running, type ServerCommand, type Step, startServerProcess } from './server-process.ts';
 
 export type PostgresOptions = {
   /** Folder of the instance; the data lies in it (or where `postgresPlace` says). */
@@ -18,6 +18,7 @@ export type PostgresOptions = {
   /** False for data that is thrown away: no fsync. */
   durable: boolean;
   signal?: AbortSignal;
+  onStart?: ServerCommand['onStart'];
 };
 export type EmbeddedPostgres = Running & { url: string };
 
@@ -51,6 +52,7 @@ export async function startPostgres(options: PostgresOptions): Promise<EmbeddedP
     logFile: options.logFile,
     user: place.user,
     stopSteps: POSTGRES_STOP,
+    onStart: options.onStart,
   });
   try {
     await answering(running, options);

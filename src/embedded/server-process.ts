@@ -26,6 +26,8 @@ export type ServerCommand = {
   /** Who to run as; absent means as ourselves. */
   user?: { uid: number; gid: number } | undefined;
   stopSteps: Step[];
+  /** Told as soon as it exists, before it is ready. */
+  onStart?: ((identity: ProcessIdentity) => void) | undefined;
 };
 
 /** A log that has grown past this makes room at the next start, bytes. */
@@ -54,6 +56,7 @@ export async function startServerProcess(server: ServerCommand): Promise<Running
     });
     // A process that is gone already has an identity no other can have.
     const identity = identityOf(child.pid!) ?? { pid: child.pid!, began: 'gone' };
+    server.onStart?.(identity);
     return { identity, ended, stop: () => endProcess(identity, server.stopSteps, ended) };
   } finally {
     closeSync(log);

@@ -1,7 +1,7 @@
 /** Temporal's development server as ours: a database file, on loopback alone, its log in a file. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from './run.ts';
-import { logTail, type Running, type Step, startServerProcess } from './server-process.ts';
+import { logTail, type Running, type ServerCommand, type Step, startServerProcess } from './server-process.ts';
 
 export type TemporalOptions = {
   /** The `temporal` command. */
@@ -17,6 +17,7 @@ export type TemporalOptions = {
   logFile: string;
   environment: NodeJS.ProcessEnv;
   signal?: AbortSignal;
+  onStart?: ServerCommand['onStart'];
 };
 
 export const TEMPORAL_STOP: Step[] = [{ signal: 'SIGTERM', withinMs: 8_000 }];
@@ -47,6 +48,7 @@ export async function startTemporal(options: TemporalOptions): Promise<Running> 
     environment: { ...options.environment, GOMEMLIMIT: options.environment.GOMEMLIMIT ?? HEAP },
     logFile: options.logFile,
     stopSteps: TEMPORAL_STOP,
+    onStart: options.onStart,
   });
   try {
     await answering(running, options);
