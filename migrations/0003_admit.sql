@@ -19,27 +19,40 @@ CREATE FUNCTION overlap_verdict(p_overlap text, p_active integer, p_waiting inte
     ELSE 'wait'
   END;
 
+-- True while the last claim of a row has no outcome: its call is in flight, or its worker has died. (Claims and tries differ for good after a crash: only the row of the attempt tells.)
+CREATE FUNCTION is_call_open(e job_executions) RETURNS boolean STABLE LANGUAGE sql
+  RETURN e.status = 'running' AND NOT EXISTS (
+    SELECT 1 FROM job_attempts a WHERE a.partition_at = e.partition_at AND a.execution_id = e.id AND a.attempt = e.attempt);
+
 -- Makes room for a newcomer of a job with cancel_other or terminate_other: whoever waits or is between two calls ends at once;
 -- a call in flight is told to stop (cancel_other), or fenced off (terminate_other). The caller holds the job's lock.
 CREATE FUNCTION make_room(p_team text, p_job text, p_overlap text, p_except text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   v_ended text := CASE WHEN p_overlap = 'terminate_other' THEN 'terminated' ELSE 'cancelled' END;
 BEGIN
-  UPDATE job_executions e
-     SET cancel_requested_at = clock_timestamp(), cancel_by = 'almanac: ' || p_overlap
-   WHERE p_overlap = 'cancel_other' AND e.team = p_team AND e.job_id = p_job AND e.counted AND e.id <> p_except
-     AND e.status = 'running' AND e.attempt > e.tries AND e.cancel_requested_at IS NULL;
   WITH ended AS (
     UPDATE job_executions e
        SET status = v_ended, finished_at = clock_timestamp(), reason = p_overlap
      WHERE e.team = p_team AND e.job_id = p_job AND e.counted AND e.id <> p_except AND e.status IN ('queued', 'running')
-       AND (p_overlap = 'terminate_other' OR e.status = 'queued' OR e.attempt = e.tries)
-    RETURNING e.waiting
+       AND (p_overlap = 'terminate_other' OR NOT is_call_open(e))
+    RETURNING e.partition_at, e.id, e.attempt, e.started_at, e.waiting
+  ), fenced AS (
+    -- what the worker of such a call records comes too late: its attempt is told here
+    INSERT INTO job_attempts (partition_at, execution_id, attempt, team, status, started_at, finished_at, error)
+    SELECT ended.partition_at, ended.id, ended.attempt, p_team, v_ended, ended.started_at, clock_timestamp(),
+           json_build_object('type', v_ended, 'message', 'it made room for a newer execution', 'attempt', ended.attempt)
+      FROM ended WHERE ended.attempt > 0
+    ON CONFLICT DO NOTHING
   )
   UPDATE job_runtime r
      SET active = r.active - (SELECT count(*) FROM ended WHERE NOT ended.waiting),
          waiting = r.waiting - (SELECT count(*) FROM ended WHERE ended.waiting)
    WHERE r.team = p_team AND r.job_id = p_job;
+  -- after that, so that a call claimed meanwhile is not missed by both
+  UPDATE job_executions e
+     SET cancel_requested_at = clock_timestamp(), cancel_by = 'almanac: ' || p_overlap
+   WHERE p_overlap = 'cancel_other' AND e.team = p_team AND e.job_id = p_job AND e.counted AND e.id <> p_except
+     AND is_call_open(e) AND e.cancel_requested_at IS NULL;
 END $$;
 
 -- Admits one slot of a clock for all its members of that nominal time.

@@ -130,6 +130,13 @@ BEGIN
     ELSE 'paused'
   END;
   IF v_verdict = 'cancelled' THEN
+    IF is_call_open(v_row) THEN
+      -- cancelled while its call was in flight, and the worker died before it could say so
+      INSERT INTO job_attempts (partition_at, execution_id, attempt, team, status, started_at, finished_at, error)
+      VALUES (p_partition_at, p_id, v_row.attempt, p_team, 'lost', v_row.started_at, clock_timestamp(),
+              json_build_object('type', 'lost', 'message', 'the worker ended before it could record an outcome', 'attempt', v_row.attempt))
+      ON CONFLICT DO NOTHING;
+    END IF;
     v_released := settle(p_team, p_partition_at, p_id, 'cancelled', NULL, NULL, NULL);
   ELSIF v_verdict = 'paused' THEN
     v_released := settle(p_team, p_partition_at, p_id, 'skipped', 'paused', NULL, NULL);
@@ -203,7 +210,7 @@ BEGIN
   ELSE
     UPDATE job_executions e SET cancel_requested_at = coalesce(e.cancel_requested_at, clock_timestamp()), cancel_by = coalesce(e.cancel_by, p_by)
      WHERE e.partition_at = p_partition_at AND e.id = p_id;
-    IF v_row.status = 'running' AND v_row.attempt > v_row.tries THEN
+    IF is_call_open(v_row) THEN
       v_verdict := 'requested';
     ELSE
       v_verdict := 'cancelled';

@@ -43,7 +43,7 @@ const SETTLED_WITHIN_MS = 60_000;
 const LOOK_EVERY_MS = 250;
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
-  const { seed, say, inFlight = 20, pauseMs = 400 } = options;
+  const { seed, say, inFlight = 20, pauseMs = 500 } = options;
   const random = createRandom(seed);
   const truth = await startTruth(createRandom(seed + 1));
   const stage = await openStage(options.environment, options.copies);
@@ -70,7 +70,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
         const settled = await strike(what, { stage, random, load, rows, inFlight, openCalls: truth.open });
         kills.push(settled);
         say(
-          `${settled.what}: ${settled.inFlight} in flight (${settled.openCalls} calls open), away ${settled.backAt - settled.killedAt} ms, all settled ${settled.settledMs === null ? 'NOT' : `${settled.settledMs} ms`} after the kill`,
+          `${settled.what}: ${settled.inFlight} in flight (${settled.openCalls} calls open), away ${settled.backAt - settled.killedAt} ms, all settled ${settled.settledMs === null ? 'NOT' : `${settled.settledMs} ms`} after its return`,
         );
       }
 
@@ -114,17 +114,16 @@ async function strike(what: What, { stage, random, load, rows, inFlight, openCal
   const copies = what === 'everything' ? all : stage.players[what];
   const victims: Player[] = what === 'everything' || random.chance(0.5) ? copies : [random.pick(copies)];
   const kinds: Kind[] = what === 'everything' ? (Object.keys(stage.players) as Kind[]) : [what];
-  let counted = await rows.inFlight();
-  for (; counted < inFlight; counted = await rows.inFlight()) await load.burst(inFlight + 5 - counted);
+  await untilInFlight(load, rows, inFlight);
   await sleep(random.between(0, 300));
-  counted = await rows.inFlight();
+  const counted = await untilInFlight(load, rows, inFlight);
   const open = openCalls();
   const killedAt = Date.now();
   await Promise.all(victims.map((player) => player.kill()));
   await sleep(random.between(0, 3_000));
   await Promise.all(victims.map((player) => player.start()));
   const backAt = Date.now();
-  const settledMs = await settle(rows, new Date(backAt), killedAt);
+  const settledMs = await settle(rows, new Date(backAt));
   return {
     what: what === 'everything' ? what : victims.map((player) => player.name).join(' + '),
     kinds,
@@ -136,11 +135,19 @@ async function strike(what: What, { stage, random, load, rows, inFlight, openCal
   };
 }
 
-/** Waits until every slot up to then has a row and every row of that time has ended; how long that took since `since`, null: too long. */
-async function settle(rows: Rows, until: Date, since = until.getTime()): Promise<number | null> {
+async function untilInFlight(load: Scene['load'], rows: Rows, wanted: number): Promise<number> {
+  for (;;) {
+    const counted = await rows.inFlight();
+    if (counted >= wanted) return counted;
+    await load.burst(wanted + 5 - counted);
+  }
+}
+
+/** Waits until every slot up to then has a row and every row of that time has ended; how long that took, null: too long. Milliseconds. */
+async function settle(rows: Rows, until: Date): Promise<number | null> {
   for (; Date.now() < until.getTime() + SETTLED_WITHIN_MS; await sleep(LOOK_EVERY_MS)) {
     if ((await rows.unfinished(until)).length > 0) continue;
-    if ((await rows.slotsWithoutRow(until)).length === 0) return Date.now() - since;
+    if ((await rows.slotsWithoutRow(until)).length === 0) return Date.now() - until.getTime();
   }
   return null;
 }
@@ -157,12 +164,15 @@ function countsOf({ rows, calls, ledger }: Parameters<typeof checkRows>[0]): Rec
   return counts;
 }
 
+/** What our processes logged as an error, and what they wrote past their log (the SDK's core writes warnings there). */
 function errorsOf(stage: Stage): string[] {
   const players = Object.values(stage.players).flat();
   const lines = players.flatMap((player) =>
     player
       .lines()
-      .filter((line) => line.level === 'error' || line.level === 'fatal' || line.level === undefined)
+      .filter(
+        (line) => ['error', 'fatal'].includes(String(line.level)) || (line.level === undefined && !/(WARN|INFO)/.test(String(line.msg))),
+      )
       .map((line) => `${player.name}: ${JSON.stringify(line).slice(0, 600)}`),
   );
   return [...new Set(lines)];

@@ -14,18 +14,18 @@ const UNCOMMITTED_MS = 200;
 /** How long a call goes on after its row was ended or taken over: workers look twice a second (semantics.md 15: ≤ 1 s), and some for a busy machine. */
 const FENCED_WITHIN_MS = 2_500;
 const TERMINAL = ['succeeded', 'failed', 'timed_out', 'cancelled', 'terminated', 'skipped'];
-/** Killing these may repeat a call; killing an API or a controller may not. */
-const CALLERS = ['worker', 'temporal', 'postgres'];
-
 const at = (ms: number | null): string => (ms === null ? '-' : new Date(ms).toISOString().slice(11, 23));
 const shown = (call: Call): string =>
   `#${call.attempt} ${call.path} ${at(call.begunAt)}–${call.answeredAt ? `${at(call.answeredAt)} ${call.answer}` : `${at(call.brokenAt)} cut (${call.answer})`}`;
 
-/** A kill that could have kept the outcome of this call from being committed. */
-const excuseOf = (call: Call, kills: Kill[]): Kill | undefined => {
-  const end = (call.answeredAt ?? call.brokenAt ?? Number.POSITIVE_INFINITY) + UNCOMMITTED_MS;
-  return kills.find((kill) => kill.kinds.some((kind) => CALLERS.includes(kind)) && call.begunAt <= kill.backAt && kill.killedAt <= end);
-};
+const endOf = (call: Call): number => call.answeredAt ?? call.brokenAt ?? Number.POSITIVE_INFINITY;
+/** The kill of a worker that could have kept the outcome of this call from being committed. */
+const lostWith = (call: Call, kills: Kill[]): Kill | undefined =>
+  kills.find((kill) => kill.kinds.includes('worker') && call.begunAt <= kill.killedAt && kill.killedAt <= endOf(call) + UNCOMMITTED_MS);
+/** Whether another run may have made the same try again: its worker died, or Temporal did while it lasted and gave the task to somebody else. */
+const isRerun = (call: Call, kills: Kill[]): boolean =>
+  lostWith(call, kills) !== undefined ||
+  kills.some((kill) => kill.kinds.includes('temporal') && call.begunAt <= kill.backAt && kill.killedAt <= endOf(call));
 
 export function checkRows({ ledger, rows, calls, kills }: Evidence): string[] {
   const violations: string[] = [];
@@ -66,15 +66,13 @@ export function checkRows({ ledger, rows, calls, kills }: Evidence): string[] {
     if (['cancelled', 'terminated'].includes(row.status) && !row.reason && !row.error && !row.cancel_by)
       say(row, 'does not say why it ended');
 
-    // repeats: an answer that ends an execution is never followed by another call, unless its outcome can't have been committed
+    // an answer that ends an execution is never followed by another call, unless its outcome can't have been committed (semantics.md 23)
     for (const call of ok) {
-      const later = its.find((other) => other.begunAt > call.answeredAt!);
-      if (later && !excuseOf(call, kills)) say(row, `was called again at ${at(later.begunAt)} after ok at ${at(call.answeredAt)}`);
-      if (later && call.answeredAt! < (excuseOf(call, kills)?.killedAt ?? 0) - UNCOMMITTED_MS)
-        say(row, 'was called again after an outcome of long before the kill');
+      const later = its.find((other) => other.begunAt > call.answeredAt! + UNCOMMITTED_MS);
+      if (later && !lostWith(call, kills)) say(row, `was called again at ${at(later.begunAt)} after ok at ${at(call.answeredAt)}`);
     }
-    const lost = its.filter((call) => excuseOf(call, kills)).length;
-    if (its.length - lost > row.max_attempts) say(row, `was called ${its.length} times, ${lost} of them around kills`);
+    const reruns = its.filter((call) => isRerun(call, kills)).length;
+    if (its.length - reruns > row.max_attempts) say(row, `was called ${its.length} times, ${reruns} of them around kills`);
     const attempts = its.map((call) => call.attempt);
     if (new Set(attempts).size < attempts.length) say(row, 'was called twice with one attempt number');
     if (Math.max(0, ...attempts) > row.attempt) say(row, 'was called with an attempt that its row does not know');
