@@ -91,7 +91,6 @@ export const environmentSchema = z.object({
   // Controller.
   RECONCILE_CONCURRENCY: count(8),
   SWEEP_INTERVAL_S: count(60),
-  RETENTION_MONTHS: count(12),
 
   // Terminal and log.
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
