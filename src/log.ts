@@ -1,7 +1,9 @@
 /** The one log: JSON lines on stdout through pino, with secrets redacted. */
-import { type Logger, pino } from 'pino';
+import { type Logger, type LoggerOptions, pino } from 'pino';
 
 export type Log = Logger;
+
+const GATHERED_BYTES = 8 * 1024;
 
 const SECRET_FIELDS = ['authorization', 'cookie', 'password', 'secret', 'token', 'apiKey', 'api_key', '["x-api-key"]', '["set-cookie"]'];
 const REDACTED_PATHS = SECRET_FIELDS.flatMap((field) => {
@@ -12,13 +14,16 @@ const REDACTED_PATHS = SECRET_FIELDS.flatMap((field) => {
 /**
  * Creates the process's log. ERROR means that a person must act.
  * @param process name of the process: `api`, `worker`, `controller`, `migrate`, `start`.
+ * @param gatherMs lines are written together, at most so many milliseconds late: for lines by the thousand, the last of which may be lost to a kill -9. 0: each at once.
  */
-export function createLog(process: string, level = 'info'): Log {
-  return pino({
+export function createLog(process: string, level = 'info', gatherMs = 0): Log {
+  const options: LoggerOptions = {
     level,
     base: { process },
     timestamp: pino.stdTimeFunctions.isoTime,
     redact: { paths: REDACTED_PATHS, censor: '[redacted]' },
     formatters: { level: (label) => ({ level: label }) },
-  });
+  };
+  if (gatherMs === 0) return pino(options);
+  return pino(options, pino.destination({ dest: 1, sync: false, minLength: GATHERED_BYTES, periodicFlush: gatherMs }));
 }

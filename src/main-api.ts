@@ -32,10 +32,13 @@ const STOP_WITHIN_MS = 29_000;
 /** Patience with what goes on behind answers already given; the controller finishes what is cut off. */
 const DRAIN_BEHIND_MS = 2_000;
 const AGAIN_MS = 1_000;
+/** A line per request, each written by itself, costs as much as the rest of our share of a request. */
+const ACCESS_LOG_GATHER_MS = 100;
 
 exitWithParent();
 const config = readConfig();
 const log = createLog('api', config.LOG_LEVEL);
+const accessLog = createLog('api', config.LOG_LEVEL, ACCESS_LOG_GATHER_MS);
 const pool = createPool(config, log, 'api');
 const temporal = createTemporalClient(config);
 const metrics = createMetrics('api');
@@ -82,6 +85,7 @@ const publicUrl = config.PUBLIC_URL.replace(/\/$/, '');
 const app = createApp({
   config,
   log,
+  accessLog,
   metrics,
   readiness,
   findKey: keys.find,

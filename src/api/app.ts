@@ -31,6 +31,8 @@ export type AppSettings = RateLimitSettings &
 export type AppDeps = {
   config: AppSettings;
   log: Log;
+  /** Takes the line of each request. */
+  accessLog: Log;
   metrics: Metrics;
   readiness: Readiness;
   findKey: FindKey;
@@ -40,7 +42,7 @@ export type AppDeps = {
 };
 
 /** Creates the application. It opens nothing: listen and close belong to server.ts. */
-export function createApp({ config, log, metrics, readiness, findKey, idempotency, groups, version }: AppDeps): Express {
+export function createApp({ config, log, accessLog, metrics, readiness, findKey, idempotency, groups, version }: AppDeps): Express {
   const served = groups.filter(({ group }) => config.API_GROUPS.includes(group));
   const app = express();
   app.disable('x-powered-by');
@@ -49,7 +51,7 @@ export function createApp({ config, log, metrics, readiness, findKey, idempotenc
   app.set('query parser', false);
   app.set('trust proxy', config.TRUST_PROXY);
 
-  app.use(createAccessLog({ log, metrics }));
+  app.use(createAccessLog({ log: accessLog, metrics }));
   app.use(securityHeaders());
   app.use(refuseBrokenAddress);
   app.use(onlyFor(/^\/(health|metrics)/, createProbes({ readiness, metrics, findKey, metricsToken: config.METRICS_TOKEN })));

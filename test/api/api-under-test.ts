@@ -39,6 +39,7 @@ export async function serveApi(
   const all: AppDeps = {
     config: { ...SETTINGS, ...settings },
     log: createLog('test', 'silent'),
+    accessLog: createLog('test', 'silent'),
     metrics: createMetrics('test'),
     readiness: createReadiness([]),
     findKey: (key) => (key === TEST_KEY ? HOLDER : null),
