@@ -21,7 +21,7 @@ async function run({ prefix, crons, concurrency, durationMs }: RawCreates): Prom
       const at = performance.now();
       await client.schedule.create({
         scheduleId,
-        spec: { cronExpressions: [cron], timezone: 'UTC' },
+        spec: { cronExpressions: [cron], timezone: 'Europe/Berlin' },
         action: {
           type: 'startWorkflow',
           workflowType: 'executeJob',

@@ -5,7 +5,6 @@ import { CONCURRENCY, type CreatedJob, pendingClocks, sampleOf, seenInTemporal, 
 import type { Row } from './row.ts';
 
 const ROUND_MS = 2_000;
-const WARM_MS = 500;
 const SAMPLED = 100;
 const TRUE_S = 60;
 /** Told apart from a miss: after this the row gives up. */
@@ -20,8 +19,7 @@ export const createAsync: Row = async (context) => {
   };
   const jobs: CreatedJob[] = [];
   try {
-    await creating.ours(WARM_MS, { prefer: 'respond-async' });
-    await creating.raw(WARM_MS);
+    await creating.warm({ prefer: 'respond-async' });
     await drained();
     const readings = await alternate(context.rounds, {
       ours: async () => {
@@ -61,6 +59,7 @@ export const createAsync: Row = async (context) => {
         concurrency: CONCURRENCY,
         'round s': ROUND_MS / 1_000,
         jobs: jobs.length,
+        ...creating.cpu(),
         'most per round': Math.max(...readings.ours.map(({ count }) => count)),
       },
     };

@@ -4,14 +4,12 @@ import { CONCURRENCY, sampleOf, seenInTemporal, startCreating } from './creating
 import type { Row } from './row.ts';
 
 const ROUND_MS = 4_000;
-const WARM_MS = 1_000;
 const SAMPLED = 100;
 
 export const create: Row = async (context) => {
   const creating = await startCreating('create', context);
   try {
-    await creating.ours(WARM_MS);
-    await creating.raw(WARM_MS);
+    await creating.warm();
     const readings = await alternate(context.rounds, {
       ours: async () => {
         const { jobs, seconds, latenciesMs } = await creating.ours(ROUND_MS);
@@ -48,7 +46,7 @@ export const create: Row = async (context) => {
         { what: 'replies that say synced', unit: '%', ours: (synced / replies) * 100, bound: { atLeast: 99 } },
         { what: 'sampled schedules seen in Temporal', unit: '', ours: seen, bound: { atLeast: sampled.length } },
       ],
-      facts: { concurrency: CONCURRENCY, 'round s': ROUND_MS / 1_000, replies, sampled: sampled.length },
+      facts: { concurrency: CONCURRENCY, 'round s': ROUND_MS / 1_000, replies, sampled: sampled.length, ...creating.cpu() },
     };
   } finally {
     await creating.close();

@@ -3,19 +3,26 @@ import type { RawCreated, RawCreates } from '../baseline/schedule-create.ts';
 import { forkHelper, type HelperProcess } from '../load/helper-process.ts';
 import type { HttpLoad, HttpLoadResult } from '../load/http-load.ts';
 import { type Almanac, startAlmanac } from '../stack/almanac.ts';
+import { cpuLedger } from '../stack/cpu-time.ts';
 import { onlyStatus, type RowContext } from './row.ts';
 import { distantCron, jobBody } from './stored-jobs.ts';
 
 export const CONCURRENCY = 16;
 /** More than either side can make in one round. */
 const MOST_PER_ROUND = 6_000;
+const WARM = 400;
+const MOST_WARM_MS = 30_000;
 
 export type CreatedJob = { id: string; sync: 'synced' | 'pending' };
 export type Creating = {
   almanac: Almanac;
+  /** Makes so many on both sides, unmeasured: code that has run a few times only is no measure of anything. */
+  warm: (more?: Record<string, string>) => Promise<void>;
   /** Posts jobs in a closed loop for so long. */
   ours: (durationMs: number, more?: Record<string, string>) => Promise<{ seconds: number; jobs: CreatedJob[]; latenciesMs: number[] }>;
   raw: (durationMs: number) => Promise<RawCreated>;
+  /** What one job has cost on each side so far. */
+  cpu: () => Record<'CPU per job, ours' | 'CPU per job, raw', string>;
   close: () => Promise<void>;
 };
 
@@ -28,38 +35,52 @@ export async function startCreating(name: string, { servers, folder }: RowContex
     ...almanac.env,
     TEMPORAL_NAMESPACE: namespace,
   });
+  const cpu = {
+    ours: cpuLedger({ ...almanac.pids, load: load.child.pid }),
+    raw: cpuLedger({ ...almanac.pids, client: baseline.child.pid }),
+  };
   let batch = 0;
   let stored = 0;
+
+  /** @param most jobs at most. */
+  async function post(durationMs: number, most: number, more: Record<string, string> = {}): Promise<HttpLoadResult> {
+    const requests = Array.from({ length: most }, (_, index) => ({
+      method: 'POST' as const,
+      path: '/api/v1/jobs',
+      body: JSON.stringify(jobBody(stored + index, 'create')),
+    }));
+    const headers = { ...almanac.headers, ...more };
+    const result = await load.ask({ origin: almanac.origin, headers, requests, connections: CONCURRENCY, durationMs, keepBodies: true });
+    onlyStatus('POST /api/v1/jobs', result.statuses, 201, result.bodies);
+    stored += result.count;
+    return result;
+  }
+
+  async function createRaw(durationMs: number, most: number): Promise<RawCreated> {
+    batch += 1;
+    const crons = Array.from({ length: most }, (_, index) => distantCron(batch * MOST_PER_ROUND + index));
+    return await baseline.ask({ prefix: `raw-${batch}`, crons, concurrency: CONCURRENCY, durationMs });
+  }
+
   return {
     almanac,
-    ours: async (durationMs, more = {}) => {
-      const from = stored;
-      const requests = Array.from({ length: MOST_PER_ROUND }, (_, index) => ({
-        method: 'POST' as const,
-        path: '/api/v1/jobs',
-        body: JSON.stringify(jobBody(from + index, 'create')),
-      }));
-      const result = await load.ask({
-        origin: almanac.origin,
-        headers: { ...almanac.headers, ...more },
-        requests,
-        connections: CONCURRENCY,
-        durationMs,
-        keepBodies: true,
-      });
-      onlyStatus('POST /api/v1/jobs', result.statuses, 201, result.bodies);
-      stored += result.count;
-      return {
-        seconds: result.seconds,
-        latenciesMs: result.latenciesMs,
-        jobs: result.bodies.map((body) => JSON.parse(body) as CreatedJob),
-      };
+    warm: async (more) => {
+      await post(MOST_WARM_MS, WARM, more);
+      await createRaw(MOST_WARM_MS, WARM);
     },
-    raw: async (durationMs) => {
-      batch += 1;
-      const crons = Array.from({ length: MOST_PER_ROUND }, (_, index) => distantCron(batch * MOST_PER_ROUND + index));
-      return await baseline.ask({ prefix: `raw-${batch}`, crons, concurrency: CONCURRENCY, durationMs });
+    ours: async (durationMs, more) => {
+      const { seconds, latenciesMs, bodies } = await cpu.ours.around(
+        () => post(durationMs, MOST_PER_ROUND, more),
+        ({ count }) => count,
+      );
+      return { seconds, latenciesMs, jobs: bodies.map((body) => JSON.parse(body) as CreatedJob) };
     },
+    raw: (durationMs) =>
+      cpu.raw.around(
+        () => createRaw(durationMs, MOST_PER_ROUND),
+        ({ count }) => count,
+      ),
+    cpu: () => ({ 'CPU per job, ours': cpu.ours.perPiece(), 'CPU per job, raw': cpu.raw.perPiece() }),
     close: async () => {
       await baseline.close();
       await load.close();

@@ -28,6 +28,8 @@ export type Almanac = {
   /** Sends JSON, answers JSON. @throws for a status of 400 and above. */
   call: <T>(method: string, path: string, body?: unknown, headers?: Record<string, string>) => Promise<T>;
   processes: Record<Role, Process | undefined>;
+  /** Of everything that works for Almanac: its processes, and the servers where they are the bench's own. */
+  pids: Record<Role | 'postgres' | 'temporal', number | undefined>;
   close: () => Promise<void>;
 };
 
@@ -79,6 +81,13 @@ export async function startAlmanac(servers: Servers, name: string, folder: strin
     client,
     env,
     processes,
+    pids: {
+      api: processes.api?.child.pid,
+      worker: processes.worker?.child.pid,
+      controller: processes.controller?.child.pid,
+      postgres: servers.pids.postgres,
+      temporal: servers.pids.temporal,
+    },
     call: (method, path, body, more) => call(origin, { ...headers, ...more }, method, path, body),
     close: async () => {
       for (const role of ['api', 'worker', 'controller'] as const) await processes[role]?.stop();

@@ -7,7 +7,12 @@ import { removePostgresPlace } from '../../src/embedded/postgres-place.ts';
 import { findTemporal } from '../../src/embedded/temporal-binary.ts';
 import { startTemporal } from '../../src/embedded/temporal-server.ts';
 
-export type OwnServers = { databaseUrl?: string; temporalAddress?: string; close: () => Promise<void> };
+export type OwnServers = {
+  databaseUrl?: string;
+  temporalAddress?: string;
+  pids: { postgres?: number; temporal?: number };
+  close: () => Promise<void>;
+};
 
 const environment = { ...process.env };
 
@@ -16,6 +21,7 @@ export async function startOwnServers(folder: string, wanted: { postgres: boolea
   mkdirSync(folder, { recursive: true, mode: 0o755 });
   const closes: (() => Promise<void>)[] = [];
   const servers: OwnServers = {
+    pids: {},
     close: async () => {
       for (const close of closes.reverse()) await close();
     },
@@ -29,6 +35,7 @@ export async function startOwnServers(folder: string, wanted: { postgres: boolea
       durable: true,
     });
     servers.databaseUrl = running.url;
+    servers.pids.postgres = running.identity.pid;
     closes.push(async () => {
       await running.stop();
       removePostgresPlace(folder);
@@ -45,6 +52,7 @@ export async function startOwnServers(folder: string, wanted: { postgres: boolea
       logFile: join(folder, 'temporal.log'),
       environment,
     });
+    servers.pids.temporal = running.identity.pid;
     servers.temporalAddress = `127.0.0.1:${port}`;
     closes.push(() => running.stop());
   }

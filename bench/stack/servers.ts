@@ -11,6 +11,8 @@ export type Servers = {
   postgresVersion: string;
   temporalVersion: string;
   given: boolean;
+  /** Of own servers. */
+  pids: { postgres?: number; temporal?: number };
   /** A fresh database and a fresh namespace, for this row alone. */
   place: (name: string) => Promise<Place>;
   close: () => Promise<void>;
@@ -70,6 +72,7 @@ export async function openServers(folder: string): Promise<Servers> {
     postgresVersion: rows[0]!.version,
     temporalVersion: serverVersion,
     given: Boolean(database || temporal),
+    pids: own.pids,
     place,
     close,
   };
