@@ -8,3 +8,5 @@ exitWithParent();
 const config = readConfig();
 const log = createLog('worker', config.LOG_LEVEL);
 await startWorker(config, log);
+log.info('stopped');
+process.exit(0);

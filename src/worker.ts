@@ -23,7 +23,10 @@ const AGAIN_MS = 1_000;
 /** How long calls in flight may go on after SIGTERM; with the rest of the way out that is under 30 s. */
 const GRACE = '20s';
 
-/** Starts the worker; resolves when it polls. It stops on SIGTERM and SIGINT, and outlives both servers. */
+/**
+ * Serves until SIGTERM or SIGINT, and outlives both servers. The connection to Temporal is left to the end of the process: a closed one throws out of
+ * the timers of calls that are being retried.
+ */
 export async function startWorker(config: Config, log: Log): Promise<void> {
   const stopping = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stopping.abort());
@@ -71,7 +74,6 @@ export async function startWorker(config: Config, log: Log): Promise<void> {
     close();
     await http.close();
     await metricsServer?.close();
-    await temporal.connection.close();
     await pool.end();
   }
 }

@@ -47,9 +47,10 @@ export async function startController(config: Config, log: Log): Promise<void> {
     setTimeout(() => process.exit(1), STOP_WITHIN_MS).unref();
     await controller.stop();
     await metricsServer?.close();
-    await temporal.connection.close();
     await pool.end();
     log.info('stopped');
+    // The connection to Temporal is left to the end of the process: a closed one throws out of the timers of calls that are being retried.
+    process.exit(0);
   };
   if (stopping.signal.aborted) await stop();
   else stopping.signal.addEventListener('abort', () => void stop(), { once: true });
