@@ -25,7 +25,7 @@ RUN node scripts/bundle-workflows.ts dist/workflows.js
 FROM ${NODE_IMAGE} AS runtime
 WORKDIR /app
 ENV NODE_ENV=production \
-    UV_THREADPOOL_SIZE=16 \
+  UV_THREADPOOL_SIZE=16 \
   HOST=0.0.0.0 \
   PORT=8080 \
   WORKFLOW_BUNDLE=/app/dist/workflows.js

@@ -90,8 +90,9 @@ describe('the Dockerfile', () => {
     assert.ok(existsSync(new URL(command[0] ?? '', root)), `${command[0]} does not exist`);
   });
 
-  test('sets only what config.ts knows, and NODE_ENV', () => {
-    for (const name of Object.keys(environment)) assert.ok(name === 'NODE_ENV' || name in environmentSchema.shape, name);
+  test('sets only what config.ts knows, and what Node itself reads', () => {
+    for (const name of Object.keys(environment))
+      assert.ok(['NODE_ENV', 'UV_THREADPOOL_SIZE'].includes(name) || name in environmentSchema.shape, name);
   });
 
   test('exposes the port the API listens on, on every address', () => {
