@@ -67,6 +67,11 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
+process.once('uncaughtException', (error) => {
+  console.error(error);
+  void stop().finally(() => process.exit(1));
+});
+
 const { postgresVersion, temporalVersion, given } = await servers();
 const machine = machineFacts({ postgres: postgresVersion, temporal: temporalVersion });
 say(machineText(machine));

@@ -26,7 +26,8 @@ export const freePorts = async (): Promise<Ports> => ({
 export async function startInstance(home: string, ports: Ports, logFile: string): Promise<Started> {
   const from = performance.now();
   const elapsed = () => (performance.now() - from) / 1_000;
-  const npm = startProcess('npm start', 'npm', ['--prefix', ROOT, 'start'], logFile, environment(home, ports));
+  // A signal to npm alone ends npm alone: when something goes wrong, the bench stops the whole tree.
+  const npm = startProcess('npm start', 'npm', ['--prefix', ROOT, 'start'], logFile, environment(home, ports), { tree: true });
   const origin = `http://127.0.0.1:${ports.api}`;
   const headers: Record<string, string> = {};
   const name = `first-${Date.now().toString(36)}`;
@@ -52,6 +53,8 @@ export async function startInstance(home: string, ports: Ports, logFile: string)
     const [postS, pollS] = await Promise.all([post, poll]);
     return { npm, postS, pollS, origin, headers };
   } finally {
+    // A call that is still being retried must not meet a closed channel.
+    await poll.catch(() => {});
     await connection.close();
   }
 }
@@ -72,7 +75,7 @@ function environment(home: string, ports: Ports): NodeJS.ProcessEnv {
 
 /** Ctrl-C, and the wait for the end. */
 export async function stopInstance(home: string, { npm }: Started): Promise<void> {
-  const { pid } = JSON.parse(readFileSync(join(home, 'instance.json'), 'utf8')) as { pid: number };
+  const { pid } = JSON.parse(readFileSync(join(home, 'run', 'lock'), 'utf8')) as { pid: number };
   npm.expectEnd();
   process.kill(pid, 'SIGINT');
   await until('the end of npm start', STOP_MS, async () => !npm.alive());

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { treeOf } from './process-tree.ts';
 
 const STOP_MS = 30_000;
 
@@ -10,7 +11,7 @@ export type Process = {
   name: string;
   child: ChildProcess;
   logFile: string;
-  /** SIGTERM, and SIGKILL when that is not enough. */
+  /** SIGTERM, and SIGKILL when that is not enough; SIGKILL at once, to everything it has started, when it was begun with `tree`. */
   stop: () => Promise<void>;
   alive: () => boolean;
   /** From now on its end is no news. */
@@ -24,7 +25,14 @@ export async function stopAll(): Promise<void> {
   for (const process of [...running].reverse()) await process.stop();
 }
 
-export function startProcess(name: string, command: string, args: string[], logFile: string, env: NodeJS.ProcessEnv): Process {
+export function startProcess(
+  name: string,
+  command: string,
+  args: string[],
+  logFile: string,
+  env: NodeJS.ProcessEnv,
+  { tree = false } = {},
+): Process {
   const log = openSync(logFile, 'a');
   const child = spawn(command, args, { env, stdio: ['ignore', log, log] });
   closeSync(log);
@@ -32,10 +40,10 @@ export function startProcess(name: string, command: string, args: string[], logF
   let wanted = true;
   child.once('error', (error) => console.error(`${name} could not be started: ${error.message}`));
   child.once('exit', (code, signal) => {
-    running.delete(process_);
+    running.delete(started);
     if (wanted) console.error(`${name} ended by itself (${signal ?? code}); its last words, from ${logFile}:\n${lastWords(logFile)}`);
   });
-  const process_: Process = {
+  const started: Process = {
     name,
     child,
     logFile,
@@ -47,14 +55,23 @@ export function startProcess(name: string, command: string, args: string[], logF
       wanted = false;
       if (!alive()) return;
       const gone = once(child, 'exit');
-      child.kill('SIGTERM');
+      // A whole instance is stopped here only when its row has failed: nothing in it is worth an orderly end.
+      for (const pid of tree ? treeOf(child.pid!) : [child.pid!]) signalTo(pid, tree ? 'SIGKILL' : 'SIGTERM');
       const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
       await gone;
       clearTimeout(timer);
     },
   };
-  running.add(process_);
-  return process_;
+  running.add(started);
+  return started;
+}
+
+function signalTo(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // has ended already
+  }
 }
 
 const lastWords = (file: string): string => readFileSync(file, 'utf8').split('\n').slice(-15).join('\n');
