@@ -1,7 +1,7 @@
 /** A real Postgres of our own: binaries from npm, data in a folder of ours, on loopback alone, with a random password. */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chownSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, readdirSync, readFileSync, readlinkSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
@@ -24,6 +24,7 @@ export type EmbeddedPostgres = Running & { url: string };
 
 const ROLE = 'almanac';
 const READY_WITHIN_MS = 60_000;
+const ORPHANS_WITHIN_MS = 10_000;
 /** SIGINT is the fast shutdown (clients are thrown out, data is written), SIGQUIT the one that recovers at the next start. */
 export const POSTGRES_STOP: Step[] = [
   { signal: 'SIGINT', withinMs: 15_000 },
@@ -43,7 +44,7 @@ export async function startPostgres(options: PostgresOptions): Promise<EmbeddedP
   const place = postgresPlace(options.folder);
   const data = path.join(place.files, 'data');
   if (!existsSync(data)) await initialise(place, data, options);
-  forgetStrangersPid(data);
+  await forgetStrangersPid(data);
   const running = await startServerProcess({
     command: path.join(place.binaries, 'bin/postgres'),
     args: ['-D', data, ...settings(options)],
@@ -133,14 +134,32 @@ async function initialise(place: PostgresPlace, data: string, options: PostgresO
   renameSync(unfinished, data);
 }
 
-/** After a kill -9 the pid in postmaster.pid may belong to somebody else by now; Postgres would refuse to start because of it. */
-function forgetStrangersPid(data: string): void {
+/**
+ * After a kill -9 the pid in postmaster.pid may be a zombie that nobody collects (a container without an init), or belong to somebody else by now;
+ * Postgres would refuse to start because of it. The file goes once nobody works in the data directory: backends outlive their postmaster by a moment.
+ */
+async function forgetStrangersPid(data: string): Promise<void> {
   const file = path.join(data, 'postmaster.pid');
-  if (!existsSync(file)) return;
-  const pid = Number(readFileSync(file, 'utf8').split('\n')[0]);
-  if (!identityOf(pid) || process.platform !== 'linux') return;
-  const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-  if (!command.includes('postgres')) rmSync(file, { force: true });
+  if (process.platform !== 'linux' || !existsSync(file)) return;
+  for (const until = Date.now() + ORPHANS_WITHIN_MS; processesIn(data).length > 0; await sleep(50)) {
+    if (Date.now() > until) throw new Error(`Another Postgres (process ${processesIn(data).join(', ')}) works in ${data}. Stop it first.`);
+  }
+  rmSync(file, { force: true });
+}
+
+/** Every process of a Postgres has the data directory as its working directory. */
+function processesIn(folder: string): number[] {
+  const real = realpathSync(folder);
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return pid > 0 && readlinkSync(`/proc/${pid}/cwd`) === real && identityOf(pid) !== null;
+      } catch {
+        // Gone, a zombie, or another user's.
+        return false;
+      }
+    });
 }
 
 /** Waits until the server takes statements, and makes the database. */
