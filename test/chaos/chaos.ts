@@ -8,23 +8,21 @@ import { checkDefinitions, checkRows, checkTemporal, type Kill } from './invaria
 import { createLoad } from './load.ts';
 import { createRandom, type Random } from './random.ts';
 import { createRows, type Rows } from './rows.ts';
-import { type Kind, openStage, type Player, type Stage } from './stage.ts';
+import type { Stage, What } from './stage.ts';
 import { startTruth } from './truth.ts';
-
-/** What may be killed: one kind of process, or everything at once. */
-export const KILLS = ['api', 'worker', 'controller', 'temporal', 'postgres', 'everything'] as const;
-export type What = (typeof KILLS)[number];
 
 export type ChaosOptions = {
   seed: number;
   /** Kills go on, each kind once per round, until this much time has gone; every kind gets its turn at least once. Milliseconds. */
   forMs: number;
-  only: readonly What[];
-  environment: NodeJS.ProcessEnv;
-  copies?: number;
+  /** Only these; absent: all that the stage knows. */
+  only?: readonly What[] | undefined;
+  openStage: () => Promise<Stage>;
   inFlight?: number;
   /** Between two things that the background load does, milliseconds. */
   pauseMs?: number;
+  /** With a target whose calls take longer than 10 s; default true. */
+  long?: boolean;
   say: (sentence: string) => void;
 };
 export type Settled = Kill & { inFlight: number; openCalls: number; settledMs: number | null };
@@ -46,7 +44,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const { seed, say, inFlight = 20, pauseMs = 500 } = options;
   const random = createRandom(seed);
   const truth = await startTruth(createRandom(seed + 1));
-  const stage = await openStage(options.environment, options.copies);
+  const stage = await options.openStage();
+  const only = options.only?.filter((what) => stage.whats.includes(what)) ?? stage.whats;
   const log = createLog('chaos', 'silent');
   const pool = createPool({ DATABASE_URL: stage.databaseUrl, DATABASE_POOL: 4, DATABASE_CONNECT_TIMEOUT_MS: 5_000 }, log, 'chaos');
   const temporal = createTemporalClient({
@@ -57,7 +56,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   });
   const rows = createRows(pool);
   const client = createClient(stage.apiUrls);
-  const load = createLoad({ client, random: createRandom(seed + 2), targetUrl: truth.url, pauseMs });
+  const load = createLoad({ client, random: createRandom(seed + 2), targetUrl: truth.url, pauseMs, long: options.long ?? true });
   try {
     await load.setUp();
     load.begin();
@@ -65,8 +64,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     await sleep(2_000);
     const kills: Settled[] = [];
     for (const until = Date.now() + options.forMs; kills.length === 0 || Date.now() < until; )
-      for (const what of random.shuffled(options.only)) {
-        if (kills.length >= options.only.length && Date.now() >= until) break;
+      for (const what of random.shuffled(only)) {
+        if (kills.length >= only.length && Date.now() >= until) break;
         const settled = await strike(what, { stage, random, load, rows, inFlight, openCalls: truth.open });
         kills.push(settled);
         say(
@@ -96,7 +95,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
       counts: countsOf(evidence),
       slowestAcknowledgementMs: client.slowestMs(),
       quietMs,
-      errors: errorsOf(stage),
+      errors: [...new Set(stage.errors())],
     };
   } finally {
     await temporal.connection.close();
@@ -110,29 +109,18 @@ type Scene = { stage: Stage; random: Random; load: ReturnType<typeof createLoad>
 
 /** Waits for enough executions in flight, kills, brings back after a while, and waits until all that was there has ended. */
 async function strike(what: What, { stage, random, load, rows, inFlight, openCalls }: Scene): Promise<Settled> {
-  const all = Object.values(stage.players).flat();
-  const copies = what === 'everything' ? all : stage.players[what];
-  const victims: Player[] = what === 'everything' || random.chance(0.5) ? copies : [random.pick(copies)];
-  const kinds: Kind[] = what === 'everything' ? (Object.keys(stage.players) as Kind[]) : [what];
+  const { name, kinds, slowly, kill, bringBack } = stage.strike(what, random);
   await untilInFlight(load, rows, inFlight);
   await sleep(random.between(0, 300));
   const counted = await untilInFlight(load, rows, inFlight);
   const open = openCalls();
   const killedAt = Date.now();
-  await Promise.all(victims.map((player) => player.kill()));
+  await kill();
   await sleep(random.between(0, 3_000));
-  await Promise.all(victims.map((player) => player.start()));
+  await bringBack();
   const backAt = Date.now();
   const settledMs = await settle(rows, new Date(backAt));
-  return {
-    what: what === 'everything' ? what : victims.map((player) => player.name).join(' + '),
-    kinds,
-    killedAt,
-    backAt,
-    inFlight: counted,
-    openCalls: open,
-    settledMs,
-  };
+  return { what: name, kinds, killedAt, diedBy: slowly ? backAt : killedAt, backAt, inFlight: counted, openCalls: open, settledMs };
 }
 
 async function untilInFlight(load: Scene['load'], rows: Rows, wanted: number): Promise<number> {
@@ -162,18 +150,4 @@ function countsOf({ rows, calls, ledger }: Parameters<typeof checkRows>[0]): Rec
   for (const row of rows) counts[row.status] = (counts[row.status] ?? 0) + 1;
   counts.cut = calls.filter((call) => call.brokenAt !== null).length;
   return counts;
-}
-
-/** What our processes logged as an error, and what they wrote past their log (the SDK's core writes warnings there). */
-function errorsOf(stage: Stage): string[] {
-  const players = Object.values(stage.players).flat();
-  const lines = players.flatMap((player) =>
-    player
-      .lines()
-      .filter(
-        (line) => ['error', 'fatal'].includes(String(line.level)) || (line.level === undefined && !/(WARN|INFO)/.test(String(line.msg))),
-      )
-      .map((line) => `${player.name}: ${JSON.stringify(line).slice(0, 600)}`),
-  );
-  return [...new Set(lines)];
 }

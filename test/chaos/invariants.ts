@@ -5,8 +5,8 @@ import type { Ledger } from './load.ts';
 import type { Row, Rows } from './rows.ts';
 import type { Call } from './truth.ts';
 
-/** One kill: what, when, and until when it was gone. */
-export type Kill = { what: string; kinds: string[]; killedAt: number; backAt: number };
+/** One kill: what, when, until when the last of it had died (later than the kill when that was passed on), and when all was back. */
+export type Kill = { what: string; kinds: readonly string[]; killedAt: number; diedBy: number; backAt: number };
 export type Evidence = { ledger: Ledger; rows: Row[]; calls: Call[]; kills: Kill[] };
 
 /** Within this before a kill an outcome may not have been committed yet (semantics.md 23), milliseconds. */
@@ -21,7 +21,7 @@ const shown = (call: Call): string =>
 const endOf = (call: Call): number => call.answeredAt ?? call.brokenAt ?? Number.POSITIVE_INFINITY;
 /** The kill of a worker that could have kept the outcome of this call from being committed. */
 const lostWith = (call: Call, kills: Kill[]): Kill | undefined =>
-  kills.find((kill) => kill.kinds.includes('worker') && call.begunAt <= kill.killedAt && kill.killedAt <= endOf(call) + UNCOMMITTED_MS);
+  kills.find((kill) => kill.kinds.includes('worker') && call.begunAt <= kill.diedBy && kill.killedAt <= endOf(call) + UNCOMMITTED_MS);
 /** Whether another run may have made the same try again: its worker died, or Temporal did while it lasted and gave the task to somebody else. */
 const isRerun = (call: Call, kills: Kill[]): boolean =>
   lostWith(call, kills) !== undefined ||

@@ -35,11 +35,15 @@ export function createLoad({
   random,
   targetUrl,
   pauseMs,
+  long,
 }: {
   client: Client;
   random: Random;
   targetUrl: string;
+  /** Between two things that the load does, milliseconds. */
   pauseMs: number;
+  /** With a target whose calls take longer than 10 s. */
+  long: boolean;
 }): Load {
   const ledger: Ledger = { jobs: new Map(), triggers: [], retries: [], refused: [] };
   const underway = new Set<Promise<unknown>>();
@@ -166,7 +170,7 @@ export function createLoad({
         clock({ schedule: { every: '3s' }, overlap: 'cancel_other', target: http('/slow') }),
         clock({ schedule: { every: '4s', offset: '1s' }, overlap: 'terminate_other', target: http('/slow') }),
         clock({ schedule: { every: '5s' }, catchUp: { policy: 'none' }, target: http('/quick') }),
-        clock({ schedule: { every: '5s' }, overlap: 'allow_all', timeout: '20s', target: http('/long') }),
+        ...(long ? [clock({ schedule: { every: '5s' }, overlap: 'allow_all', timeout: '20s', target: http('/long') })] : []),
         create('demand', { overlap: 'allow_all', target: http('/quick') }),
         create('demand', { overlap: 'allow_all', target: http('/slow'), timeout: '5s' }),
         create('demand', { overlap: 'allow_all', target: http('/flaky') }),

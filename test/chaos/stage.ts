@@ -12,12 +12,41 @@ import { startTemporal } from '../../src/embedded/temporal-server.ts';
 import { createLog } from '../../src/log.ts';
 import { migrate } from '../../src/migrate.ts';
 import { type LogLine, startProcess } from '../support/processes.ts';
+import type { Random } from './random.ts';
 
 export const ADMIN_KEY = 'the-admin-key-of-the-chaos-0123456789';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
-/** One thing that can be killed and started again. */
-export type Player = {
+export type Kind = 'api' | 'worker' | 'controller' | 'temporal' | 'postgres';
+export const KINDS: readonly Kind[] = ['api', 'worker', 'controller', 'temporal', 'postgres'];
+/** What may be killed: one kind of process, everything at once, or the supervisor of `npm start`. */
+export type What = Kind | 'everything' | 'supervisor';
+
+/** One kill to come: whom it strikes, and how that comes back. */
+export type Strike = {
+  name: string;
+  /** Kinds of processes that die of it. */
+  kinds: readonly Kind[];
+  /** True: they do not die at once, but at some time until all is back. */
+  slowly: boolean;
+  kill: () => Promise<unknown>;
+  bringBack: () => Promise<unknown>;
+};
+export type Stage = {
+  /** What can be killed here. */
+  whats: readonly What[];
+  strike: (what: What, random: Random) => Strike;
+  apiUrls: string[];
+  databaseUrl: string;
+  temporalAddress: string;
+  folder: string;
+  /** What our processes logged as an error, and what they wrote past their log. */
+  errors: () => string[];
+  close: () => Promise<void>;
+};
+
+/** One process that can be killed and started again. */
+type Player = {
   name: string;
   kill: () => Promise<void>;
   start: () => Promise<void>;
@@ -25,26 +54,18 @@ export type Player = {
   /** Log lines of all its lives. */
   lines: () => LogLine[];
 };
-export type Kind = 'api' | 'worker' | 'controller' | 'temporal' | 'postgres';
-export type Stage = {
-  players: Record<Kind, Player[]>;
-  apiUrls: string[];
-  databaseUrl: string;
-  temporalAddress: string;
-  folder: string;
-  close: () => Promise<void>;
-};
 
 /** A started server of any kind, as far as killing it goes. */
 type Life = { pid: number; stop: () => Promise<unknown>; ended: Promise<unknown>; lines: LogLine[] };
 
-const alive = new Set<number>();
+/** Pids of what must not outlive this process. */
+export const alive = new Set<number>();
 process.on('exit', () => {
   for (const pid of alive) killQuietly(pid);
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
 
-function killQuietly(pid: number): void {
+export function killQuietly(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
@@ -123,26 +144,48 @@ export async function openStage(environment: NodeJS.ProcessEnv, copies = 2): Pro
     createPlayer(name, () => startProcess(entry, { ...settings, ...extra }));
   const numbers = Array.from({ length: copies }, (_, index) => index + 1);
   const ports = await Promise.all(numbers.map(() => freePort()));
-  const players = {
+  const players: Record<Kind, Player[]> = {
     api: numbers.map((n) => ours('api', { PORT: String(ports[n - 1]) }, `api ${n}`)),
     worker: numbers.map((n) => ours('worker', {}, `worker ${n}`)),
     controller: numbers.map((n) => ours('controller', {}, `controller ${n}`)),
     temporal: [temporal],
     postgres: [postgres],
   };
-  const all = [...players.api, ...players.worker, ...players.controller];
-  await Promise.all(all.map((player) => player.start()));
+  const all = Object.values(players).flat();
+  const own = all.filter((player) => player !== postgres && player !== temporal);
+  await Promise.all(own.map((player) => player.start()));
   return {
-    players,
+    whats: [...KINDS, 'everything'],
+    strike(what, random) {
+      if (what === 'supervisor') throw new Error('there is no supervisor here');
+      const copies = what === 'everything' ? all : players[what];
+      const victims = what === 'everything' || random.chance(0.5) ? copies : [random.pick(copies)];
+      return {
+        name: what === 'everything' ? what : victims.map((player) => player.name).join(' + '),
+        kinds: what === 'everything' ? KINDS : [what],
+        slowly: false,
+        kill: () => Promise.all(victims.map((player) => player.kill())),
+        bringBack: () => Promise.all(victims.map((player) => player.start())),
+      };
+    },
     apiUrls: ports.map((port) => `http://127.0.0.1:${port}`),
     databaseUrl,
     temporalAddress,
     folder,
+    errors: () => own.flatMap((player) => errorsAmong(player.name, player.lines())),
     async close() {
-      await Promise.all(all.map((player) => player.stop()));
+      await Promise.all(own.map((player) => player.stop()));
       await Promise.all([postgres.stop(), temporal.stop()]);
       removePostgresPlace(folder);
       rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
     },
   };
+}
+
+/** Lines of level error and above, and those past the log; the SDK's core writes its warnings there. */
+export function errorsAmong(name: string, lines: LogLine[]): string[] {
+  const wrong = lines.filter(
+    (line) => ['error', 'fatal'].includes(String(line.level)) || (line.level === undefined && !/(WARN|INFO)/.test(String(line.msg))),
+  );
+  return wrong.map((line) => `${name}: ${JSON.stringify(line).slice(0, 600)}`);
 }
