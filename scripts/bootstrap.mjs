@@ -53,7 +53,12 @@ const child = spawn(isCommand ? args[0] : node, isCommand ? args.slice(1) : args
   cwd: root,
   // An entry has a channel to us: when we are killed it notices, and stops as if told to (src/process-lifetime.ts).
   stdio: isEntry ? ['inherit', 'inherit', 'inherit', 'ipc'] : 'inherit',
-  env: { ...process.env, PATH: [dirname(node), join(modules, '.bin'), process.env.PATH].join(delimiter) },
+  env: {
+    ...process.env,
+    PATH: [dirname(node), join(modules, '.bin'), process.env.PATH].join(delimiter),
+    // Compiled code is kept between two starts: a third less work until a process is ready.
+    ...(isEntry ? { NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE || join(modules, '.cache', 'node') } : {}),
+  },
 });
 // Ctrl-C reaches the child by itself (same terminal); a signal sent to this process alone is passed on.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])

@@ -7,9 +7,9 @@ import { adminKey, openHome } from './home.ts';
 import { claimInstance, stopOrphans } from './instance.ts';
 import { type InstancePorts, instancePorts } from './instance-ports.ts';
 import { type Kept, keepRunning } from './keep-running.ts';
+import { migration } from './migration.ts';
 import { startNodeChild } from './node-child.ts';
 import { identityOf } from './process-identity.ts';
-import { run } from './run.ts';
 import { postgresServer, type Server, type ServerOptions, temporalServer } from './servers.ts';
 import { showSummary } from './summary.ts';
 import type { Terminal } from './terminal.ts';
@@ -45,7 +45,6 @@ const NODE_OPTIONS: Record<NodeName, string[]> = {
   controller: ['--max-semi-space-size=4'],
 };
 const LOOPBACK = '127.0.0.0/8,::1/128';
-const MIGRATED_WITHIN_MS = 120_000;
 
 /**
  * Starts all of it; resolves when API, worker and controller are ready. When the start fails, whatever had started is stopped.
@@ -103,11 +102,10 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       WORKFLOW_BUNDLE: bundle,
       PORT: String(ports.api),
     };
-    await run(process.execPath, [entries.migrate], { directory, environment: settings, withinMs: MIGRATED_WITHIN_MS, signal }).catch(
-      (error: Error) => {
-        throw new Error(`The database could not be brought up to date: ${error.message}`);
-      },
-    );
+    const migrated = migration({ directory, entry: entries.migrate, environment: settings, noteFile: home.runFile('migrated'), signal });
+    // Unless this very database was brought up to date by this very code before, the others have to wait for it.
+    const migrating = migrated.run();
+    if (!migrated.wasDone) await migrating;
 
     const node = async (name: NodeName, own: NodeJS.ProcessEnv): Promise<void> => {
       const start = (until: AbortSignal) =>
@@ -126,6 +124,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       processes.push(kept);
     };
     await allOrError([
+      migrating,
       node('api', {}),
       node('worker', { METRICS_PORT: String(ports.worker), WORKER_QUEUES: queues(config, environment) }),
       node('controller', { METRICS_PORT: String(ports.controller) }),
