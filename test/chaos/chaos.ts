@@ -4,7 +4,7 @@ import { createLog } from '../../src/log.ts';
 import { createPool } from '../../src/postgres.ts';
 import { createTemporalClient } from '../../src/temporal.ts';
 import { createClient } from './client.ts';
-import { checkDefinitions, checkRows, checkTemporal, type Kill } from './invariants.ts';
+import { checkDefinitions, checkRows, checkTemporal, type Kill, recordingLags, UNCOMMITTED_MS } from './invariants.ts';
 import { createLoad } from './load.ts';
 import { createRandom, type Random } from './random.ts';
 import { createRows, type Rows } from './rows.ts';
@@ -23,6 +23,8 @@ export type ChaosOptions = {
   pauseMs?: number;
   /** With a target whose calls take longer than 10 s; default true. */
   long?: boolean;
+  /** How long an outcome may take to be committed; more on a machine that does other things too. Milliseconds. */
+  uncommittedMs?: number;
   say: (sentence: string) => void;
 };
 export type Settled = Kill & { inFlight: number; openCalls: number; settledMs: number | null };
@@ -32,6 +34,8 @@ export type ChaosReport = {
   counts: Record<string, number>;
   slowestAcknowledgementMs: number;
   quietMs: number | null;
+  /** From the receiver's ok to the terminal row. */
+  recordedAfterMs: { p50: number; p99: number; max: number };
   /** Log lines of level error and above, of all processes. */
   errors: string[];
 };
@@ -78,7 +82,13 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
     const quietMs = await settle(rows, quietAt);
     // a last look at what nobody should do any more
     await sleep(1_500);
-    const evidence = { ledger: load.ledger, rows: await rows.all(), calls: truth.calls, kills };
+    const evidence = {
+      ledger: load.ledger,
+      rows: await rows.all(),
+      calls: truth.calls,
+      kills,
+      uncommittedMs: options.uncommittedMs ?? UNCOMMITTED_MS,
+    };
     const violations = [
       ...load.ledger.refused,
       ...kills
@@ -95,6 +105,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
       counts: countsOf(evidence),
       slowestAcknowledgementMs: client.slowestMs(),
       quietMs,
+      recordedAfterMs: recordingLags(evidence),
       errors: [...new Set(stage.errors())],
     };
   } finally {

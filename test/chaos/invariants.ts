@@ -7,10 +7,10 @@ import type { Call } from './truth.ts';
 
 /** One kill: what, when, until when the last of it had died (later than the kill when that was passed on), and when all was back. */
 export type Kill = { what: string; kinds: readonly string[]; killedAt: number; diedBy: number; backAt: number };
-export type Evidence = { ledger: Ledger; rows: Row[]; calls: Call[]; kills: Kill[] };
+export type Evidence = { ledger: Ledger; rows: Row[]; calls: Call[]; kills: Kill[]; uncommittedMs: number };
 
-/** Within this before a kill an outcome may not have been committed yet (semantics.md 23), milliseconds. */
-const UNCOMMITTED_MS = 200;
+/** Within this before a kill an outcome may not have been committed yet (semantics.md 23), milliseconds, on a machine that is not overloaded. */
+export const UNCOMMITTED_MS = 200;
 /** How long a call goes on after its row was ended or taken over: workers look twice a second (semantics.md 15: ≤ 1 s), and some for a busy machine. */
 const FENCED_WITHIN_MS = 2_500;
 const TERMINAL = ['succeeded', 'failed', 'timed_out', 'cancelled', 'terminated', 'skipped'];
@@ -20,14 +20,14 @@ const shown = (call: Call): string =>
 
 const endOf = (call: Call): number => call.answeredAt ?? call.brokenAt ?? Number.POSITIVE_INFINITY;
 /** The kill of a worker that could have kept the outcome of this call from being committed. */
-const lostWith = (call: Call, kills: Kill[]): Kill | undefined =>
-  kills.find((kill) => kill.kinds.includes('worker') && call.begunAt <= kill.diedBy && kill.killedAt <= endOf(call) + UNCOMMITTED_MS);
+const lostWith = (call: Call, kills: Kill[], uncommittedMs: number): Kill | undefined =>
+  kills.find((kill) => kill.kinds.includes('worker') && call.begunAt <= kill.diedBy && kill.killedAt <= endOf(call) + uncommittedMs);
 /** Whether another run may have made the same try again: its worker died, or Temporal did while it lasted and gave the task to somebody else. */
-const isRerun = (call: Call, kills: Kill[]): boolean =>
-  lostWith(call, kills) !== undefined ||
+const isRerun = (call: Call, kills: Kill[], uncommittedMs: number): boolean =>
+  lostWith(call, kills, uncommittedMs) !== undefined ||
   kills.some((kill) => kill.kinds.includes('temporal') && call.begunAt <= kill.backAt && kill.killedAt <= endOf(call));
 
-export function checkRows({ ledger, rows, calls, kills }: Evidence): string[] {
+export function checkRows({ ledger, rows, calls, kills, uncommittedMs }: Evidence): string[] {
   const violations: string[] = [];
   const callsOf = Map.groupBy(calls, (call) => call.execution);
   const say = (row: Row, sentence: string) =>
@@ -68,10 +68,13 @@ export function checkRows({ ledger, rows, calls, kills }: Evidence): string[] {
 
     // an answer that ends an execution is never followed by another call, unless its outcome can't have been committed (semantics.md 23)
     for (const call of ok) {
-      const later = its.find((other) => other.begunAt > call.answeredAt! + UNCOMMITTED_MS);
-      if (later && !lostWith(call, kills)) say(row, `was called again at ${at(later.begunAt)} after ok at ${at(call.answeredAt)}`);
+      const later = its.find((other) => other.begunAt > call.answeredAt! + uncommittedMs);
+      if (!later || lostWith(call, kills, uncommittedMs)) continue;
+      const kill = kills.find((one) => one.killedAt >= call.answeredAt! && one.killedAt <= later.begunAt);
+      const when = kill ? `${kill.what} was killed ${kill.killedAt - call.answeredAt!} ms after the first` : 'nothing was killed between';
+      say(row, `was called again at ${at(later.begunAt)} after ok at ${at(call.answeredAt)}; ${when}`);
     }
-    const reruns = its.filter((call) => isRerun(call, kills)).length;
+    const reruns = its.filter((call) => isRerun(call, kills, uncommittedMs)).length;
     if (its.length - reruns > row.max_attempts) say(row, `was called ${its.length} times, ${reruns} of them around kills`);
     const attempts = its.map((call) => call.attempt);
     if (new Set(attempts).size < attempts.length) say(row, 'was called twice with one attempt number');
@@ -185,4 +188,17 @@ export async function checkTemporal(ledger: Ledger, temporal: Client): Promise<s
     if (status.name === 'RUNNING') violations.push(`the workflow ${open.workflowId} is still open`);
   }
   return violations;
+}
+
+/** How long after the receiver's last word the row was terminal, milliseconds: the time in which a kill repeats the call. */
+export function recordingLags({ rows, calls }: Evidence): { p50: number; p99: number; max: number } {
+  const answers = new Map(
+    calls.filter((call) => call.answer === 'ok' && call.answeredAt !== null).map((call) => [call.execution, call.answeredAt!]),
+  );
+  const lags = rows
+    .filter((row) => row.status === 'succeeded' && answers.has(row.id))
+    .map((row) => row.finished_at!.getTime() - answers.get(row.id)!)
+    .sort((a, b) => a - b);
+  const at = (part: number) => lags[Math.min(lags.length - 1, Math.floor(lags.length * part))] ?? 0;
+  return { p50: at(0.5), p99: at(0.99), max: at(1) };
 }

@@ -9,7 +9,7 @@ import { runChaos } from './chaos.ts';
 import { KINDS, openStage, type What } from './stage.ts';
 import { openSupervisedStage } from './supervised-stage.ts';
 
-const WHATS: readonly string[] = [...KINDS, 'everything', 'supervisor'];
+const WHATS: readonly string[] = [...KINDS, 'servers', 'everything', 'supervisor'];
 const STAGES: Record<string, (environment: NodeJS.ProcessEnv) => ReturnType<typeof openStage>> = {
   separate: openStage,
   start: openSupervisedStage,
@@ -45,6 +45,7 @@ for (const [name, open] of Object.entries(STAGES)) {
   });
   say(`counts: ${JSON.stringify(report.counts)}`);
   say(`slowest acknowledgement ${report.slowestAcknowledgementMs} ms; quiet ${report.quietMs} ms after the load ended`);
+  say(`recorded after ms: ${JSON.stringify(report.recordedAfterMs)}`);
   for (const error of report.errors) say(`logged: ${error}`);
   for (const violation of report.violations) say(`VIOLATION ${violation}`);
   say(report.violations.length === 0 ? 'the promise held' : `${report.violations.length} violations`);

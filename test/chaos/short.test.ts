@@ -11,6 +11,8 @@ test('kill -9 of a worker and of everything loses nothing, doubles nothing, and 
     only: ['worker', 'everything'],
     openStage: () => openStage({ ...process.env }, 1),
     long: false,
+    // other tests run beside this one
+    uncommittedMs: 2_000,
     say: (sentence) => t.diagnostic(sentence),
   });
   assert.deepEqual(violations, []);

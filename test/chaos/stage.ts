@@ -19,8 +19,8 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 export type Kind = 'api' | 'worker' | 'controller' | 'temporal' | 'postgres';
 export const KINDS: readonly Kind[] = ['api', 'worker', 'controller', 'temporal', 'postgres'];
-/** What may be killed: one kind of process, everything at once, or the supervisor of `npm start`. */
-export type What = Kind | 'everything' | 'supervisor';
+/** What may be killed: one kind of process, both servers under our living processes, everything at once, or the supervisor of `npm start`. */
+export type What = Kind | 'servers' | 'everything' | 'supervisor';
 
 /** One kill to come: whom it strikes, and how that comes back. */
 export type Strike = {
@@ -155,14 +155,16 @@ export async function openStage(environment: NodeJS.ProcessEnv, copies = 2): Pro
   const own = all.filter((player) => player !== postgres && player !== temporal);
   await Promise.all(own.map((player) => player.start()));
   return {
-    whats: [...KINDS, 'everything'],
+    whats: [...KINDS, 'servers', 'everything'],
     strike(what, random) {
       if (what === 'supervisor') throw new Error('there is no supervisor here');
-      const copies = what === 'everything' ? all : players[what];
-      const victims = what === 'everything' || random.chance(0.5) ? copies : [random.pick(copies)];
+      const servers: Kind[] = ['temporal', 'postgres'];
+      const kinds = what === 'everything' ? KINDS : what === 'servers' ? servers : [what];
+      const copies = kinds.flatMap((kind) => players[kind]);
+      const victims = kinds.length > 1 || random.chance(0.5) ? copies : [random.pick(copies)];
       return {
         name: what === 'everything' ? what : victims.map((player) => player.name).join(' + '),
-        kinds: what === 'everything' ? KINDS : [what],
+        kinds,
         slowly: false,
         kill: () => Promise.all(victims.map((player) => player.kill())),
         bringBack: () => Promise.all(victims.map((player) => player.start())),

@@ -93,6 +93,7 @@ export async function openSupervisedStage(environment: NodeJS.ProcessEnv): Promi
   return {
     whats: [...KINDS, 'supervisor', 'everything'],
     strike(what) {
+      if (what === 'servers') throw new Error('both servers at once are killed on the other stage');
       if (what === 'supervisor') return { name: what, kinds: KINDS, slowly: true, kill: killSupervisor, bringBack: start };
       if (what === 'everything') {
         // the supervisor first: it would bring back what it sees dying
