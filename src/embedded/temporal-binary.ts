@@ -16,11 +16,20 @@ import { run } from './run.ts';
 export const TEMPORAL_VERSION = '1.5.1';
 const MODULE = `github.com/temporalio/cli/cmd/temporal@v${TEMPORAL_VERSION}`;
 const DOWNLOAD = 'https://temporal.download/cli/archive';
+/** Where Go's own installers put it, often without adding it to PATH. */
+const GO_FOLDERS = ['/usr/local/go/bin', '/opt/homebrew/bin', '/usr/lib/go/bin'];
 const ANSWER_WITHIN_MS = 10_000;
 const DOWNLOAD_WITHIN_MS = 300_000;
 
 export type Progress = (sentence: string) => void;
-export type FindOptions = { environment: NodeJS.ProcessEnv; progress: Progress; signal?: AbortSignal; download?: string };
+export type FindOptions = {
+  environment: NodeJS.ProcessEnv;
+  progress: Progress;
+  signal?: AbortSignal;
+  /** Where the archives are, and where Go may lie beside PATH; given by tests alone. */
+  download?: string;
+  goFolders?: string[];
+};
 
 /** Thrown when every way failed; the message names the four ways and what went wrong with each. */
 export class TemporalMissingError extends Error {
@@ -118,7 +127,7 @@ async function runs(command: string): Promise<boolean> {
   }
 }
 
-async function downloadTemporal(folder: string, { progress, signal, download = DOWNLOAD }: FindOptions): Promise<string> {
+async function downloadTemporal(folder: string, { environment, progress, signal, download = DOWNLOAD }: FindOptions): Promise<string> {
   const platform = process.platform === 'win32' ? 'windows' : process.platform;
   const url = `${download}/v${TEMPORAL_VERSION}?platform=${platform}&arch=${process.arch === 'x64' ? 'amd64' : process.arch}`;
   progress(`Downloading the Temporal server ${TEMPORAL_VERSION} (about 100 MB, once per user)`);
@@ -127,7 +136,7 @@ async function downloadTemporal(folder: string, { progress, signal, download = D
   const stop = AbortSignal.any([late.signal, AbortSignal.timeout(DOWNLOAD_WITHIN_MS), ...(signal ? [signal] : [])]);
   const response = await fetch(url, { signal: stop }).finally(() => clearTimeout(timer));
   if (!response.ok || !response.body) throw new Error(`${url} answers ${response.status}`);
-  const archive = spawn('tar', ['-xzf', '-', '-C', folder], { stdio: ['pipe', 'ignore', 'ignore'] });
+  const archive = spawn('tar', ['-xzf', '-', '-C', folder], { stdio: ['pipe', 'ignore', 'ignore'], env: environment });
   const unpacked = new Promise<void>((resolve, reject) => {
     archive.once('error', reject);
     archive.once('close', (code) => (code === 0 ? resolve() : reject(new Error('the archive could not be unpacked'))));
@@ -148,8 +157,8 @@ async function downloadTemporal(folder: string, { progress, signal, download = D
   return path.join(folder, 'temporal');
 }
 
-async function buildTemporal(folder: string, { environment, progress, signal }: FindOptions): Promise<string> {
-  const go = onPath('go', environment, ['/usr/local/go/bin', '/opt/homebrew/bin', '/usr/lib/go/bin']);
+async function buildTemporal(folder: string, { environment, progress, signal, goFolders = GO_FOLDERS }: FindOptions): Promise<string> {
+  const go = onPath('go', environment, goFolders);
   if (!go) throw new Error('there is no `go` on PATH');
   progress(`Building the Temporal server ${TEMPORAL_VERSION} with ${go}: about three minutes, once per user`);
   const startedAt = Date.now();
