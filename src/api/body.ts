@@ -25,6 +25,10 @@ export function createBodyReader(limitBytes: number): BodyReader {
   return async (request, response, accepted) => {
     if (request.headers['transfer-encoding'] === undefined && (request.headers['content-length'] ?? '0') === '0') return NO_BODY;
     refuseOtherTypes(request.headers['content-type'], accepted);
+    // body-parser answers only when everything has arrived; what is announced as too large is refused before.
+    if (Number(request.headers['content-length']) > limitBytes) {
+      throw new JobError('too_large', 'body_too_large', `The body is larger than ${limitBytes} bytes.`, { extra: { limit: limitBytes } });
+    }
     await new Promise<void>((resolve, reject) => {
       raw(request, response, (error?: unknown) => (error ? reject(error) : resolve()));
     });
