@@ -53,8 +53,26 @@ export function documentIssues(error: { issues: readonly z.core.$ZodIssue[] }): 
       const branch = issue.errors.find((branchIssues) => branchIssues.some((inner) => inner.code === 'custom'));
       if (branch) return documentIssues({ issues: branch.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] })) });
     }
-    return [{ path, message: issue.message, code: codeOf(issue) }];
+    return [{ path, message: sentence(issue), code: codeOf(issue) }];
   });
+}
+
+/** A sentence may quote what was sent; however much that was, the answer stays short. */
+const LONGEST_SENTENCE = 500;
+const KINDS: Record<string, string> = {
+  array: 'a list',
+  string: 'a string',
+  number: 'a number',
+  boolean: 'true or false',
+  object: 'an object',
+};
+
+/** What an issue says to the caller: our own words also where the schema has none, and never longer than an answer should be. */
+function sentence(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'invalid_type' && issue.message.startsWith('Invalid ')) return `must be ${KINDS[issue.expected] ?? issue.expected}`;
+  if (issue.code === 'invalid_value' && issue.message.startsWith('Invalid '))
+    return `must be one of ${issue.values.map((value) => JSON.stringify(value)).join(', ')}`;
+  return issue.message.length > LONGEST_SENTENCE ? `${issue.message.slice(0, LONGEST_SENTENCE)}…` : issue.message;
 }
 
 function codeOf(issue: z.core.$ZodIssue): string {
