@@ -1,0 +1,130 @@
+/** A hostile stranger at every endpoint of a real API: never a 500, never a hang, and each refusal names the place and the cure. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { type Almanac, startAlmanac } from '../support/almanac.ts';
+import type { Answer } from '../support/client.ts';
+import { FULL_JOB, NONSENSE, QUERIES, random, STRANGE_IDS, spoiled } from './nonsense.ts';
+
+const ROUNDS = Number(process.env.HOSTILE_ROUNDS ?? 420);
+const SEED = Number(process.env.HOSTILE_SEED ?? 1);
+const WITHIN_MS = 10_000;
+
+let almanac: Almanac;
+let job: string;
+before(async () => {
+  almanac = await startAlmanac({ workers: 0, controllers: 0, settings: { ALMANAC_TARGET_ALLOW: '' } });
+  job = (await almanac.api.post('/jobs', { name: 'victim', target: { type: 'http', url: 'https://example.com' } })).body.id;
+  await almanac.api.post('/services', { name: 'victim', baseUrl: 'https://example.com' });
+});
+after(() => almanac?.close());
+
+/** Every refusal is a problem that says what is wrong where; nothing is our fault. */
+function judge(what: string, { status, headers, body, text }: Answer): void {
+  const about = () => `${what} → ${status} ${text.slice(0, 400)}`;
+  assert.ok(status < 500, about());
+  assert.doesNotMatch(text, /postgres|pg_|node_modules|SELECT |\.ts:\d/i, about());
+  if (status < 400) return;
+  assert.equal(headers.get('content-type'), 'application/problem+json; charset=utf-8', about());
+  assert.equal(body.status, status, about());
+  assert.ok(body.code && body.detail && body.requestId, about());
+  if (status !== 422) return;
+  assert.ok(body.errors?.length > 0, about());
+  for (const error of body.errors) {
+    assert.ok(typeof error.path === 'string' && error.code && error.message.length > 3 && error.message.length < 700, about());
+    assert.doesNotMatch(error.message, /^Invalid |expected .* received/, about());
+  }
+}
+const send = async (method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> => {
+  const what = `${method} ${path.slice(0, 120)} ${(typeof body === 'string' ? body : (JSON.stringify(body) ?? '')).slice(0, 300)}`;
+  const answer = await almanac.api.call(method, path, body, { headers, signal: AbortSignal.timeout(WITHIN_MS) }).catch((error: Error) => {
+    throw new Error(`${what}: ${error.message} ${error.cause ?? ''}`);
+  });
+  judge(what, answer);
+  return answer;
+};
+
+const BODIES: [string, string, unknown][] = [
+  ['POST', '/jobs', FULL_JOB],
+  ['PUT', '/jobs/victim', { ...FULL_JOB, name: 'victim' }],
+  ['PATCH', '/jobs/victim', { schedule: { every: '1h', offset: '5m' }, tags: { a: null }, input: { deep: { er: 1 } } }],
+  ['POST', '/jobs', { ...FULL_JOB, schedule: { every: '15m', offset: '5m' }, target: { type: 'handler', name: 'h' } }],
+  ['POST', '/jobs', { ...FULL_JOB, schedule: { at: '2030-01-01T00:00:00Z' }, target: { type: 'http', service: 'victim', path: '/x' } }],
+  ['POST', '/schedule/victim', FULL_JOB.schedule],
+  ['POST', '/schedule/victim/pause', { reason: 'r', blockManual: false }],
+  ['POST', '/schedule/victim/resume', { a: 1 }],
+  ['POST', '/schedule/victim/trigger', { input: { a: 1 }, timeout: '5s' }],
+  [
+    'POST',
+    '/schedule/preview',
+    { schedule: { cron: ['0 3 * * *', '*/5 * * * *'], timezone: 'UTC' }, count: 5, from: '2026-01-01T00:00:00Z' },
+  ],
+  ['POST', '/services', { name: 'svc', baseUrl: 'https://example.com/base', headers: { a: 'b' }, description: 'd' }],
+  ['PUT', '/services/victim', { name: 'victim', baseUrl: 'https://example.com', headers: { a: 'b' } }],
+  ['PATCH', '/services/victim', { headers: { a: null } }],
+  ['POST', '/executions/victim/retry', { executionIds: ['x'], definition: 'current' }],
+];
+
+test(`${ROUNDS} documents with one place of nonsense each are taken or refused with the place and the cure`, async (t) => {
+  const next = random(SEED);
+  const statuses: Record<number, number> = {};
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const [method, path, document] = BODIES[round % BODIES.length]!;
+    const { status } = await send(method, path, spoiled(document, next));
+    statuses[status] = (statuses[status] ?? 0) + 1;
+  }
+  t.diagnostic(JSON.stringify(statuses));
+  assert.ok((statuses[422] ?? 0) > ROUNDS / 3);
+});
+
+test('every value of nonsense as a whole body of every endpoint', async () => {
+  for (const [method, path] of BODIES) await Promise.all(NONSENSE.map((value) => send(method, path, JSON.stringify(value) ?? 'undefined')));
+});
+
+test('strange ids and names in every place of a path', async () => {
+  for (const id of STRANGE_IDS) {
+    await Promise.all(
+      [
+        ['GET', `/jobs/${id}`],
+        ['PUT', `/jobs/${id}`, { target: { type: 'http', url: 'https://example.com' } }],
+        ['PATCH', `/jobs/${id}`, { priority: 1 }],
+        ['DELETE', `/jobs/${id}`],
+        ['GET', `/jobs/${id}/revisions`],
+        ['GET', `/jobs/victim/revisions/${id}`],
+        ['GET', `/services/${id}`],
+        ['DELETE', `/services/${id}`],
+        ['GET', `/schedule/${id}`],
+        ['POST', `/schedule/${id}`, { every: '1h' }],
+        ['POST', `/schedule/${id}/trigger`],
+        ['POST', `/schedule/${id}/pause`],
+        ['GET', `/executions/${id}`],
+        ['GET', `/executions/victim/${id}`],
+        ['GET', `/executions/${id}/${id}`],
+        ['POST', `/executions/victim/${id}/cancel`],
+        ['POST', `/executions/victim/${id}/terminate`],
+        ['POST', `/executions/victim/${id}/retry`],
+        ['POST', `/executions/${id}/retry`],
+        ['GET', `//${id}`],
+      ].map(([method, path, body]) => send(method as string, path as string, body)),
+    );
+  }
+  assert.equal((await send('GET', `/jobs/${job}`)).status, 200, 'the victim is still there');
+});
+
+test('strange queries everywhere', async () => {
+  for (const query of QUERIES) {
+    await Promise.all(
+      [
+        '/jobs',
+        '/services',
+        '/executions',
+        '/executions/victim',
+        '/schedule/status',
+        '/schedule/victim',
+        `/jobs/${job}/revisions`,
+        '//jobs',
+      ].map((path) => send('GET', `${path}?${query}`)),
+    );
+    await send('POST', `/schedule/victim/trigger?${query}`);
+    if (!query.startsWith('running')) await send('DELETE', `/jobs/nobody?${query}`);
+  }
+});
