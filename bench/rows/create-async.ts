@@ -1,32 +1,28 @@
 /** `create-async`: the same POST with `Prefer: respond-async`, against raw `schedule.create`; then the wait until Temporal has all of them. */
 import { alternate, percentile, ratios, readingsOf } from '../rounds.ts';
-import { until } from '../stack/processes.ts';
-import { CONCURRENCY, type CreatedJob, pendingClocks, sampleOf, seenInTemporal, startCreating } from './creating.ts';
+import { allInTemporal, CONCURRENCY, type CreatedJob, sampleOf, seenInTemporal, startCreating } from './creating.ts';
 import type { Row } from './row.ts';
 
 const ROUND_MS = 2_000;
 const SAMPLED = 100;
 const TRUE_S = 60;
-/** Told apart from a miss: after this the row gives up. */
-const GIVE_UP_MS = 180_000;
 
 export const createAsync: Row = async (context) => {
   const creating = await startCreating('create-async', context);
-  const drained = async () => {
-    const from = performance.now();
-    await until('all schedules in Temporal', GIVE_UP_MS, async () => (await pendingClocks(creating.almanac)) === 0);
-    return (performance.now() - from) / 1_000;
-  };
   const jobs: CreatedJob[] = [];
   try {
     await creating.warm({ prefer: 'respond-async' });
-    await drained();
+    await allInTemporal(creating.almanac);
     const readings = await alternate(context.rounds, {
       ours: async () => {
         const result = await creating.ours(ROUND_MS, { prefer: 'respond-async' });
         jobs.push(...result.jobs);
-        // The other side must not pay for what this one has put off.
-        return { count: result.jobs.length, seconds: result.seconds, latenciesMs: result.latenciesMs, drainS: await drained() };
+        return {
+          count: result.jobs.length,
+          seconds: result.seconds,
+          latenciesMs: result.latenciesMs,
+          drainS: await allInTemporal(creating.almanac),
+        };
       },
       raw: async () => ({ ...(await creating.raw(ROUND_MS)), drainS: 0 }),
     });

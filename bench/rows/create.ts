@@ -1,6 +1,6 @@
 /** `create`: POST /api/v1/jobs, each job with a cron of its own, against raw `schedule.create` at equal concurrency. Only replies that say `synced` count. */
 import { alternate, percentile, ratios, readingsOf } from '../rounds.ts';
-import { CONCURRENCY, sampleOf, seenInTemporal, startCreating } from './creating.ts';
+import { allInTemporal, CONCURRENCY, sampleOf, seenInTemporal, startCreating } from './creating.ts';
 import type { Row } from './row.ts';
 
 const ROUND_MS = 4_000;
@@ -10,9 +10,11 @@ export const create: Row = async (context) => {
   const creating = await startCreating('create', context);
   try {
     await creating.warm();
+    await allInTemporal(creating.almanac);
     const readings = await alternate(context.rounds, {
       ours: async () => {
         const { jobs, seconds, latenciesMs } = await creating.ours(ROUND_MS);
+        await allInTemporal(creating.almanac);
         return { count: jobs.filter(({ sync }) => sync === 'synced').length, replies: jobs.length, jobs, seconds, latenciesMs };
       },
       raw: async () => {

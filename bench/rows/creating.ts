@@ -4,6 +4,7 @@ import { forkHelper, type HelperProcess } from '../load/helper-process.ts';
 import type { HttpLoad, HttpLoadResult } from '../load/http-load.ts';
 import { type Almanac, startAlmanac } from '../stack/almanac.ts';
 import { cpuLedger } from '../stack/cpu-time.ts';
+import { until } from '../stack/processes.ts';
 import { onlyStatus, type RowContext } from './row.ts';
 import { distantCron, jobBody } from './stored-jobs.ts';
 
@@ -95,6 +96,16 @@ export async function pendingClocks({ pool }: Almanac): Promise<number> {
     'SELECT count(*)::int AS pending FROM clocks WHERE generation <> observed_generation',
   );
   return rows[0]!.pending;
+}
+
+/** Told apart from a miss: after this a row gives up. */
+const GIVE_UP_MS = 180_000;
+
+/** Waits until Temporal has all of them, so that the other side does not pay for what ours has put off. Seconds. */
+export async function allInTemporal(almanac: Almanac): Promise<number> {
+  const from = performance.now();
+  await until('all schedules in Temporal', GIVE_UP_MS, async () => (await pendingClocks(almanac)) === 0);
+  return (performance.now() - from) / 1_000;
 }
 
 /** How many of these jobs have a schedule in Temporal that would start them. */
