@@ -63,12 +63,21 @@ const child = spawn(isCommand ? args[0] : node, isCommand ? args.slice(1) : args
 // Ctrl-C reaches the child by itself (same terminal); a signal sent to this process alone is passed on.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
   process.on(signal, () => (signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal)));
-// npm is our parent and may be killed too; who is started by hand may outlive the shell, and only passes on what it is told.
-const parent = process.ppid;
+// npm, above us, may be killed too, with a shell in between or not. Who is started by hand may outlive the shell, and is only told by signals.
+const above = ancestors();
 if (isEntry && process.env.npm_lifecycle_event) {
   setInterval(() => {
-    if (process.ppid !== parent) child.kill('SIGTERM');
+    if (ancestors() !== above) child.kill('SIGTERM');
   }, 500).unref();
+}
+/** Our parent and, where that is cheap to learn, its parent. */
+function ancestors() {
+  try {
+    const stat = readFileSync(`/proc/${process.ppid}/stat`, 'latin1');
+    return `${process.ppid} ${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]}`;
+  } catch {
+    return `${process.ppid}`;
+  }
 }
 child.on('error', (error) => {
   say(error.message);

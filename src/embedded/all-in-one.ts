@@ -2,6 +2,7 @@
  * Everything in one terminal: starts Postgres and Temporal, brings the database up to date, starts API, worker and controller as processes of
  * their own, brings back whatever dies, and stops it all in reverse order. Nothing it did not start is ever stopped.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import { adminKey, openHome } from './home.ts';
 import { claimInstance, stopOrphans } from './instance.ts';
@@ -44,6 +45,7 @@ const NODE_OPTIONS: Record<NodeName, string[]> = {
   worker: ['--max-semi-space-size=16'],
   controller: ['--max-semi-space-size=4'],
 };
+const LOOK_AGAIN_MS = 8_000;
 const LOOPBACK = '127.0.0.0/8,::1/128';
 
 /**
@@ -103,9 +105,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       PORT: String(ports.api),
     };
     const migrated = migration({ directory, entry: entries.migrate, environment: settings, noteFile: home.runFile('migrated'), signal });
-    // Unless this very database was brought up to date by this very code before, the others have to wait for it.
-    const migrating = migrated.run();
-    if (!migrated.wasDone) await migrating;
+    if (!migrated.wasDone) await migrated.run();
 
     const node = async (name: NodeName, own: NodeJS.ProcessEnv): Promise<void> => {
       const start = (until: AbortSignal) =>
@@ -123,12 +123,18 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       const kept = await keepRunning({ name: `The ${name}`, start, say: terminal, signal });
       processes.push(kept);
     };
-    await allOrError([
-      migrating,
+    const ready = allOrError([
       node('api', {}),
       node('worker', { METRICS_PORT: String(ports.worker), WORKER_QUEUES: queues(config, environment) }),
       node('controller', { METRICS_PORT: String(ports.controller) }),
     ]);
+    // This very database was brought up to date by these very migrations before: looking again must not slow down the start. Should the others
+    // be waiting for a migration after all, it comes in time.
+    if (migrated.wasDone)
+      void sooner(ready, LOOK_AGAIN_MS)
+        .then(migrated.run)
+        .catch((error: Error) => signal.aborted || terminal.warn(error.message));
+    await ready;
     signal.throwIfAborted();
     showSummary(terminal, {
       apiUrl,
@@ -145,6 +151,13 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     await stop();
     throw error;
   }
+}
+
+/** Resolves when the work is done or has failed, or after so many milliseconds. */
+async function sooner(work: Promise<unknown>, withinMs: number): Promise<void> {
+  const settled = new AbortController();
+  await Promise.race([work.catch(() => {}), sleep(withinMs, undefined, { signal: settled.signal }).catch(() => {})]);
+  settled.abort();
 }
 
 /** Waits for all, also when one fails: whatever came up after all must be known, to be stopped. */
