@@ -32,6 +32,8 @@ export function createTemporalClient(settings: TemporalSettings): Client {
   return new Client({ connection, namespace: settings.TEMPORAL_NAMESPACE });
 }
 
+/** UNAVAILABLE: no connection, or a server that is going down. */
+const UNREACHABLE_CODE = 14;
 /** gRPC status codes after which the same call may succeed later: CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ABORTED, UNAVAILABLE. */
 const AWAY_CODES = new Set([1, 4, 8, 10, 14]);
 
@@ -39,6 +41,14 @@ const AWAY_CODES = new Set([1, 4, 8, 10, 14]);
 export function isTemporalAway(error: unknown): boolean {
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
     if (isGrpcServiceError(cause) && AWAY_CODES.has(cause.code)) return true;
+  }
+  return false;
+}
+
+/** True when nothing answers at Temporal's address; a server that is only slow or busy is not unreachable. */
+export function isTemporalUnreachable(error: unknown): boolean {
+  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+    if (isGrpcServiceError(cause) && cause.code === UNREACHABLE_CODE) return true;
   }
   return false;
 }

@@ -9,7 +9,7 @@ import { createStarter } from '../jobs/execution-starts.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { isPostgresAway, type Pool } from '../postgres.ts';
-import { isTemporalAway } from '../temporal.ts';
+import { isTemporalUnreachable } from '../temporal.ts';
 import { createCloses } from './closes.ts';
 import { createEndings } from './endings.ts';
 import { createGauges, createHousekeeping } from './housekeeping.ts';
@@ -39,7 +39,7 @@ export function createController(deps: {
     log,
     onFailure: (error) => {
       if (isPostgresAway(error)) servers.postgres.noteAway(error);
-      else if (isTemporalAway(error)) servers.temporal.noteAway(error);
+      else if (isTemporalUnreachable(error)) servers.temporal.noteAway(error);
     },
   });
   const calls = createScheduleCalls(temporal);

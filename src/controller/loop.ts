@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../log.ts';
 import { isPostgresAway } from '../postgres.ts';
-import { isTemporalAway } from '../temporal.ts';
+import { isTemporalAway, isTemporalUnreachable } from '../temporal.ts';
 import type { Servers } from './servers.ts';
 
 export type Loop = {
@@ -44,7 +44,9 @@ export function createLoop(options: {
     } catch (error) {
       if (stopping.signal.aborted) return undefined;
       if (isPostgresAway(error)) servers.postgres.noteAway(error);
-      else if (isTemporalAway(error)) servers.temporal.noteAway(error);
+      else if (isTemporalUnreachable(error)) servers.temporal.noteAway(error);
+      else if (isTemporalAway(error))
+        log.info({ loop: name, error: String(error) }, 'Temporal was too slow for a look; the loop looks again');
       else
         log.error(
           { loop: name, error: error instanceof Error ? (error.stack ?? error.message) : String(error) },

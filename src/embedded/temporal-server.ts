@@ -25,7 +25,7 @@ const READY_WITHIN_MS = 60_000;
 /** How long Temporal keeps closed workflows. Our rows are kept longer; this is how long live detail can be seen. */
 const RETENTION = '7d';
 /** Soft limit of the server's heap: it gives memory back before it takes more. */
-const HEAP = '220MiB';
+const HEAP = '400MiB';
 
 /** The same values as deploy/temporal/dynamicconfig.yaml: the defaults allow 30 scheduled starts and 10 list calls a second. */
 const DYNAMIC_CONFIG: Record<string, unknown> = {
