@@ -43,6 +43,7 @@ export type ChaosReport = {
 /** Everything must be over this long after a kill (the promise). */
 const SETTLED_WITHIN_MS = 60_000;
 const LOOK_EVERY_MS = 250;
+const ASKED_AT_THE_KILL = 12;
 /** What was acknowledged while Temporal was away is true there this long after it is back (design.md). */
 const TRUE_IN_TEMPORAL_WITHIN_MS = 30_000;
 
@@ -129,12 +130,16 @@ async function strike(what: What, { stage, random, load, rows, inFlight, openCal
   await sleep(random.between(0, 300));
   const counted = await untilInFlight(load, rows, inFlight);
   const open = openCalls();
+  // and some that are being asked for just now: their answers are lost on the way
+  const asked = load.burst(ASKED_AT_THE_KILL);
+  await sleep(random.between(5, 80));
   const killedAt = Date.now();
   await kill();
   await sleep(random.between(0, 3_000));
   await bringBack();
   const backAt = Date.now();
   const settledMs = await settle(rows, new Date(backAt));
+  await asked;
   return { what: name, kinds, killedAt, diedBy: slowly ? backAt : killedAt, backAt, inFlight: counted, openCalls: open, settledMs };
 }
 
