@@ -35,6 +35,8 @@ const ELSEWHERE = '/var/lib/almanac';
 
 /** Finds or makes the place for this folder (of an instance, or of a test run). */
 export function postgresPlace(folder: string): PostgresPlace {
+  // A home that was deleted under a running instance must not be taken for one that is closed.
+  if (!existsSync(folder)) throw new Error(`The folder ${folder} is gone.`);
   const user = process.getuid?.() === 0 ? postgresUser() : undefined;
   const shipped = shippedBinaries();
   const pointer = path.join(folder, 'postgres-place');
@@ -55,15 +57,17 @@ export function postgresPlace(folder: string): PostgresPlace {
 /** Removes what lies outside of `folder` for it, if anything does. */
 export function removePostgresPlace(folder: string): void {
   const pointer = path.join(folder, 'postgres-place');
-  if (existsSync(pointer)) rmSync(path.dirname(readFileSync(pointer, 'utf8').trim()), { recursive: true, force: true });
+  const place = existsSync(pointer) ? path.dirname(readFileSync(pointer, 'utf8').trim()) : '';
+  // Whatever a file says, nothing but a place of ours is removed.
+  if (path.dirname(place) === ELSEWHERE) rmSync(place, { recursive: true, force: true });
 }
 
 function elsewhere(pointer: string): string {
   const files = path.join(ELSEWHERE, randomBytes(6).toString('hex'), 'postgres');
+  writeFileSync(pointer, `${files}\n`);
   mkdirSync(path.dirname(files), { recursive: true });
   chmodSync(ELSEWHERE, 0o711);
   chmodSync(path.dirname(files), 0o711);
-  writeFileSync(pointer, `${files}\n`);
   return files;
 }
 
