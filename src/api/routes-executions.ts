@@ -49,6 +49,7 @@ const nothingSchema = strictShape({}, 'nothing');
 
 export function createExecutionRoutes({ executions, publicUrl }: { executions: Executions; publicUrl: string }): RoutesOfGroup {
   const accepted = (execution: ExecutionView): Reply => reply(202, execution, { Location: `${publicUrl}${execution.links.self}` });
+  const acceptedAll = (items: ExecutionView[]): Reply => reply(202, { items });
   const ACCEPTED = { 202: { description: 'Accepted', schema: executionSchema, headers: { Location: 'Address of the execution' } } };
   const one = ({ params }: Pick<Call, 'params'>) => [params.job as string, params.execution as string] as const;
 
@@ -72,8 +73,9 @@ export function createExecutionRoutes({ executions, publicUrl }: { executions: E
         problems: [409],
         handle: async ({ caller, params, body, idempotency }) => {
           const asked = parseActionBody(retrySchema, body, 'retry');
-          const retried = await executions.retry(caller, params.job as string, asked, idempotency(accepted));
-          return asked.executionIds ? reply(202, { items: retried }) : accepted(retried[0] as ExecutionView);
+          const context = asked.executionIds ? idempotency(acceptedAll) : idempotency(accepted);
+          const retried = await executions.retry(caller, params.job as string, asked, context);
+          return asked.executionIds ? acceptedAll(retried) : accepted(retried[0] as ExecutionView);
         },
       }),
       route({

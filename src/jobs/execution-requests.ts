@@ -1,6 +1,6 @@
 /** Executions that somebody asks for: a trigger, a retry. The committed row makes the answer durable; the workflow is started after it. */
 import type { Config } from '../config.ts';
-import { inTransaction, type Pool } from '../postgres.ts';
+import { inTransaction, type Pool, type Queryable } from '../postgres.ts';
 import type { Caller } from './caller.ts';
 import { JobError } from './errors.ts';
 import { findExecution } from './execution-queries.ts';
@@ -23,16 +23,14 @@ export type RequestedExecution = {
 };
 
 export function createExecutionRequests({ pool, config, starter }: { pool: Pool; config: Config; starter: Starter }) {
-  /**
-   * Admits one execution under the job's overlap policy and starts it. The row is durable when this returns.
-   * @throws JobError `not_found`; `refused` (409) when the job is disabled, or paused with `blockManual`.
-   */
-  return async function request(
+  const viewOf = (row: ExecutionRow): ExecutionView => executionView(row, config);
+
+  async function admit(
+    database: Queryable,
     caller: Caller,
     job: { id: string; name: string },
     asked: RequestedExecution,
-    idempotency?: IdempotencyContext,
-  ): Promise<ExecutionView> {
+  ): Promise<ExecutionRow> {
     const id = newExecutionId(job.id, asked.kind);
     const key = { team: caller.team, partitionAt: partitionAtOf(id)!, id };
     const question = {
@@ -49,33 +47,66 @@ export function createExecutionRequests({ pool, config, starter }: { pool: Pool;
       bufferLimit: config.BUFFER_LIMIT_TRIGGERS,
       requestId: caller.requestId,
     };
-    let row: ExecutionRow | null;
-    if (idempotency) {
-      row = await inTransaction(pool, async (tx) => {
-        refuse(job, await admitTrigger(tx, question));
-        const written = (await findExecution(tx, key))!;
-        await claimIdempotencyKey(tx, idempotency, executionView(written, config));
+    refuse(job, await admitTrigger(database, question));
+    const row = await findExecution(database, key);
+    if (!row) throw new Error(`execution ${id} was admitted but is not there`);
+    return row;
+  }
+
+  function start(job: { name: string }, row: ExecutionRow): void {
+    if (row.status !== 'queued' || row.waiting) return;
+    const { id, team, workflow_id: workflowId, queue, due_at: dueAt, priority } = row;
+    const partitionAt = partitionAtOf(id)!.toISOString();
+    starter.startSoon({
+      team,
+      id,
+      partitionAt,
+      workflowId: workflowId ?? id,
+      queue,
+      dueAt: dueAt.toISOString(),
+      priority,
+      jobName: job.name,
+    });
+  }
+
+  return {
+    /**
+     * Admits one execution under the job's overlap policy and starts it. The row is durable when this returns.
+     * @throws JobError `not_found`; `refused` (409) when the job is disabled, or paused with `blockManual`.
+     */
+    async one(
+      caller: Caller,
+      job: { id: string; name: string },
+      asked: RequestedExecution,
+      idempotency?: IdempotencyContext,
+    ): Promise<ExecutionView> {
+      const row = idempotency
+        ? await inTransaction(pool, async (tx) => {
+            const written = await admit(tx, caller, job, asked);
+            await claimIdempotencyKey(tx, idempotency, viewOf(written));
+            return written;
+          })
+        : await admit(pool, caller, job, asked);
+      start(job, row);
+      return viewOf(row);
+    },
+
+    /** The same for several of one job: all of them, or none. */
+    async all(
+      caller: Caller,
+      job: { id: string; name: string },
+      asked: RequestedExecution[],
+      idempotency?: IdempotencyContext,
+    ): Promise<ExecutionView[]> {
+      const rows = await inTransaction(pool, async (tx) => {
+        const written: ExecutionRow[] = [];
+        for (const one of asked) written.push(await admit(tx, caller, job, one));
+        await claimIdempotencyKey(tx, idempotency, written.map(viewOf));
         return written;
       });
-    } else {
-      refuse(job, await admitTrigger(pool, question));
-      row = await findExecution(pool, key);
-    }
-    if (!row) throw new Error(`execution ${id} was admitted but is not there`);
-    if (row.status === 'queued' && !row.waiting) {
-      const { workflow_id: workflowId, queue, due_at: dueAt, priority } = row;
-      starter.startSoon({
-        team: caller.team,
-        id,
-        partitionAt: key.partitionAt.toISOString(),
-        workflowId: workflowId ?? id,
-        queue,
-        dueAt: dueAt.toISOString(),
-        priority,
-        jobName: job.name,
-      });
-    }
-    return executionView(row, config);
+      for (const row of rows) start(job, row);
+      return rows.map(viewOf);
+    },
   };
 }
 

@@ -16,7 +16,7 @@ import {
   findRetryable,
   inputOfRevision,
 } from './execution-queries.ts';
-import { createExecutionRequests } from './execution-requests.ts';
+import { createExecutionRequests, type RequestedExecution } from './execution-requests.ts';
 import type { Starter } from './execution-starts.ts';
 import { cancelExecution, closeExecution } from './execution-store.ts';
 import { type ExecutionRow, type ExecutionView, executionView, TERMINAL_STATUSES } from './execution-view.ts';
@@ -75,27 +75,25 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
         },
       );
     }
-    const input = row.has_input ? row.input : await inputOfRevision(pool, row.team, row.job_id, row.generation);
-    return await request(
-      caller,
-      { id: row.job_id, name: row.job_name },
-      {
-        kind: 'retry',
-        input,
-        hasInput: true,
-        slot: row.slot,
-        retryOf: row.id,
-        ...(definition === 'original' ? { generation: Number(row.generation) } : {}),
-      },
-      idempotency,
-    );
+    return await request.one(caller, { id: row.job_id, name: row.job_name }, await retryOf(row, definition), idempotency);
+  }
+
+  async function retryOf(row: ExecutionRow, definition: 'current' | 'original'): Promise<RequestedExecution> {
+    return {
+      kind: 'retry',
+      input: row.has_input ? row.input : await inputOfRevision(pool, row.team, row.job_id, row.generation),
+      hasInput: true,
+      slot: row.slot,
+      retryOf: row.id,
+      ...(definition === 'original' ? { generation: Number(row.generation) } : {}),
+    };
   }
 
   return {
     /** @throws JobError `not_found`; `refused` (409) when the job is disabled, or paused with `blockManual`. */
     async trigger(caller: Caller, idOrName: string, asked: TriggerRequest, idempotency?: IdempotencyContext): Promise<ExecutionView> {
       const job = await jobOf(caller, idOrName);
-      return await request(
+      return await request.one(
         caller,
         job,
         { kind: 'manual', input: asked.input, hasInput: asked.hasInput, timeoutMs: asked.timeoutMs },
@@ -170,9 +168,7 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
           'not_failed',
           `Execution ${unfit.id} is ${unfit.status}; only one that ended without success can be retried.`,
         );
-      const views: ExecutionView[] = [];
-      for (const row of rows) views.push(await retryRow(caller, row, asked.definition));
-      return views;
+      return await request.all(caller, job, await Promise.all(rows.map((row) => retryOf(row, asked.definition))), idempotency);
     },
 
     async retryOne(
