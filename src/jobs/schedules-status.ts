@@ -97,12 +97,16 @@ async function latenessOf(pool: Pool, team: string): Promise<ScheduleStatus['lat
 async function queuesOf(pool: Pool, team: string): Promise<Omit<ScheduleStatus['queues'][number], 'temporalBacklog'>[]> {
   const { rows } = await pool.query<{ queue: string; queued: number; running: number; oldest: number | null }>({
     name: 'executions-by-queue',
-    text: `SELECT q.queue, coalesce(u.queued, 0)::float8 AS queued, coalesce(u.running, 0)::float8 AS running, u.oldest::float8 AS oldest
-             FROM (SELECT 'default' AS queue UNION SELECT DISTINCT queue FROM clocks WHERE team = $1 UNION SELECT DISTINCT unnest(queues) FROM workers
-                    WHERE seen_at > now() - interval '30 seconds') q
-             LEFT JOIN (SELECT queue, count(*) FILTER (WHERE status = 'queued' AND due_at <= now()) AS queued, count(*) FILTER (WHERE status = 'running') AS running,
-                               extract(epoch FROM now() - min(due_at) FILTER (WHERE status = 'queued' AND due_at <= now())) AS oldest
-                          FROM job_executions WHERE team = $1 AND status IN ('queued', 'running') GROUP BY queue) u ON u.queue = q.queue
+    // also a queue that nobody serves and no clock names: what waits there is what one wants to see
+    text: `WITH unfinished AS (
+             SELECT queue, count(*) FILTER (WHERE status = 'queued' AND due_at <= now()) AS queued, count(*) FILTER (WHERE status = 'running') AS running,
+                    extract(epoch FROM now() - min(due_at) FILTER (WHERE status = 'queued' AND due_at <= now())) AS oldest
+               FROM job_executions WHERE team = $1 AND status IN ('queued', 'running') GROUP BY queue
+           )
+           SELECT q.queue, coalesce(u.queued, 0)::float8 AS queued, coalesce(u.running, 0)::float8 AS running, u.oldest::float8 AS oldest
+             FROM (SELECT 'default' AS queue UNION SELECT queue FROM clocks WHERE team = $1 UNION SELECT queue FROM unfinished
+                   UNION SELECT unnest(queues) FROM workers WHERE seen_at > now() - interval '30 seconds') q
+             LEFT JOIN unfinished u ON u.queue = q.queue
             ORDER BY q.queue`,
     values: [team],
   });
