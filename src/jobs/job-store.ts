@@ -202,7 +202,9 @@ export async function jobWritePause(tx: Transaction, job: StoredJob): Promise<vo
     text: `WITH job AS (
              UPDATE jobs SET state = $3, pause = $4, updated_at = $5 WHERE id = $1 AND team = $2
            )
-           UPDATE job_runtime SET paused_at = $6, block_manual = $7, next_run_at = $8 WHERE job_id = $1 AND team = $2`,
+           UPDATE job_runtime SET paused_at = $6::timestamptz, block_manual = $7, next_run_at = $8,
+                  consecutive_failures = CASE WHEN $6::timestamptz IS NULL THEN 0 ELSE consecutive_failures END
+            WHERE job_id = $1 AND team = $2`,
     values: [
       job.id,
       job.team,
