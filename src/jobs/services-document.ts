@@ -52,13 +52,11 @@ export function parseService(body: unknown, rules: TargetRules): ServiceDocument
   const parsed = serviceSchema.safeParse(body);
   if (!parsed.success) throw invalidService(documentIssues(parsed.error));
   const service = parsed.data;
-  const errors: FieldError[] = rules
-    .headerProblems(service.headers)
-    .map(({ header, message }) => ({
-      path: `/headers/${header.replaceAll('~', '~0').replaceAll('/', '~1')}`,
-      message,
-      code: 'header_refused',
-    }));
+  const errors: FieldError[] = rules.headerProblems(service.headers).map(({ header, message }) => ({
+    path: `/headers/${header.replaceAll('~', '~0').replaceAll('/', '~1')}`,
+    message,
+    code: 'header_refused',
+  }));
   const problem = rules.urlProblem(service.baseUrl);
   if (problem) errors.push({ path: '/baseUrl', message: problem, code: 'address_refused' });
   if (errors.length > 0) throw invalidService(errors);
