@@ -67,6 +67,13 @@ export async function startAlmanac(options: AlmanacOptions = {}): Promise<Almana
         .flat()
         .map((one) => one.stop()),
     );
+    // The run's Temporal serves other files too: nothing of this one may go on firing there.
+    if (namespace)
+      for await (const { scheduleId } of temporal.schedule.list())
+        await temporal.schedule
+          .getHandle(scheduleId)
+          .delete()
+          .catch(() => {});
     await temporal.connection.close();
     await pool.end();
     await database?.drop();
