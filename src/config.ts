@@ -5,8 +5,8 @@
 import { closest } from 'fastest-levenshtein';
 import { z } from 'zod';
 
-const port = (fallback: number) => z.coerce.number().int().min(0).max(65_535).default(fallback);
-const count = (fallback: number, min = 1) => z.coerce.number().int().min(min).default(fallback);
+const port = (fallback: number) => z.coerce.number({ error: 'must be a port, 0 to 65535' }).int().min(0).max(65_535).default(fallback);
+const count = (fallback: number, min = 1) => z.coerce.number({ error: 'must be a whole number' }).int().min(min).default(fallback);
 const flag = (fallback: boolean) =>
   z
     .enum(['true', 'false', '1', '0'])
@@ -129,3 +129,14 @@ export function readConfig(environment: NodeJS.ProcessEnv = process.env): Config
 
 /** This process's environment as it is, for those who start other processes. */
 export const inheritedEnvironment = (): NodeJS.ProcessEnv => ({ ...process.env });
+
+/** The same for the entry of a process: what is wrong with the environment is said without a stack, and the process ends with 1. */
+export function readConfigOrExit(): Config {
+  try {
+    return readConfig();
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    console.error(error.message);
+    process.exit(1);
+  }
+}

@@ -9,7 +9,7 @@ import { createJobRoutes } from './api/routes-jobs.ts';
 import { createScheduleRoutes } from './api/routes-schedule.ts';
 import { createServiceRoutes } from './api/routes-services.ts';
 import { startServer } from './api/server.ts';
-import { readConfig } from './config.ts';
+import { readConfigOrExit } from './config.ts';
 import { createApiKeys } from './jobs/api-keys.ts';
 import { createReconciler } from './jobs/clocks/reconcile.ts';
 import { createStarter } from './jobs/execution-starts.ts';
@@ -36,7 +36,7 @@ const AGAIN_MS = 1_000;
 const ACCESS_LOG_GATHER_MS = 100;
 
 exitWithParent();
-const config = readConfig();
+const config = readConfigOrExit();
 const log = createLog('api', config.LOG_LEVEL);
 const accessLog = createLog('api', config.LOG_LEVEL, ACCESS_LOG_GATHER_MS);
 const pool = createPool(config, log, 'api');

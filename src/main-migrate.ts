@@ -1,11 +1,11 @@
 /** Entry: brings the database up to date, then ends. Waits for a Postgres that is still starting. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readConfig } from './config.ts';
+import { readConfigOrExit } from './config.ts';
 import { createLog } from './log.ts';
 import { migrate } from './migrate.ts';
 import { isPostgresAway } from './postgres.ts';
 
-const config = readConfig();
+const config = readConfigOrExit();
 const log = createLog('migrate', config.LOG_LEVEL);
 // As the first process of a container it would otherwise ignore the signal; a migration is one transaction, so leaving is safe.
 process.once('SIGTERM', () => process.exit(143));

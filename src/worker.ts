@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, NativeConnection, Runtime, Worker, type WorkerOptions, type WorkflowBundleOption } from '@temporalio/worker';
 import { createCallTarget } from './activities/call-target.ts';
 import { createActivities } from './activities/index.ts';
+import { HandlerLoadError } from './activities/targets/handler-load-error.ts';
 import { loadHandlers } from './activities/targets/handler-registry.ts';
 import { createHandlerTarget } from './activities/targets/handler-target.ts';
 import { createHttpTarget } from './activities/targets/http-target.ts';
@@ -32,7 +33,13 @@ export async function startWorker(config: Config, log: Log): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stopping.abort());
   Runtime.install({ shutdownSignals: [], logger: temporalLog(log) });
 
-  const handlers = await loadHandlers(SHIPPED_HANDLERS, ...(config.ALMANAC_HANDLERS ? [config.ALMANAC_HANDLERS] : []));
+  const handlers = await loadHandlers(SHIPPED_HANDLERS, ...(config.ALMANAC_HANDLERS ? [config.ALMANAC_HANDLERS] : [])).catch(
+    (error: unknown) => {
+      if (!(error instanceof HandlerLoadError)) throw error;
+      log.fatal({ error: error.message }, 'the worker cannot start');
+      process.exit(1);
+    },
+  );
   const pool = createPool(
     { ...config, DATABASE_CONNECT_TIMEOUT_MS: Math.min(CONNECT_MS, config.DATABASE_CONNECT_TIMEOUT_MS) },
     log,
