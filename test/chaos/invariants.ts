@@ -124,7 +124,6 @@ export async function checkDefinitions(ledger: Ledger, rows: Rows, until: Date):
     timing_hash: string | null;
     queue: string | null;
     unsynced: boolean;
-    schedule_changed_at: Date | null;
   }>(
     `SELECT j.id, j.state, j.document, j.created_at, j.deleted_at IS NOT NULL AS deleted, c.timing_hash, c.queue, c.generation <> c.observed_generation AS unsynced
        FROM jobs j LEFT JOIN clocks c ON c.id = j.clock_id`,

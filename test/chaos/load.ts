@@ -15,7 +15,7 @@ export type AcknowledgedJob = {
   deleted: boolean;
 };
 export type AcknowledgedTrigger = { execution: string; job: string; key: string };
-export type Ledger = { jobs: Map<string, AcknowledgedJob>; triggers: AcknowledgedTrigger[]; retries: string[]; refused: string[] };
+export type Ledger = { jobs: Map<string, AcknowledgedJob>; triggers: AcknowledgedTrigger[]; refused: string[] };
 export type Load = {
   ledger: Ledger;
   setUp: () => Promise<void>;
@@ -45,7 +45,7 @@ export function createLoad({
   /** With a target whose calls take longer than 10 s. */
   long: boolean;
 }): Load {
-  const ledger: Ledger = { jobs: new Map(), triggers: [], retries: [], refused: [] };
+  const ledger: Ledger = { jobs: new Map(), triggers: [], refused: [] };
   const underway = new Set<Promise<unknown>>();
   /** Jobs that an edit is under way for: what is acknowledged last must be what was asked last. */
   const busy = new Set<string>();

@@ -60,10 +60,27 @@ type Life = { pid: number; stop: () => Promise<unknown>; ended: Promise<unknown>
 
 /** Pids of what must not outlive this process. */
 export const alive = new Set<number>();
+/** Folders that must not either. */
+const folders = new Set<string>();
 process.on('exit', () => {
   for (const pid of alive) killQuietly(pid);
+  for (const folder of folders) removeFolder(folder);
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130));
+
+/** A folder for a stage, that Postgres' own user can pass through. */
+export function makeFolder(): string {
+  const folder = mkdtempSync(path.join(tmpdir(), 'almanac-chaos-'));
+  chmodSync(folder, 0o711);
+  folders.add(folder);
+  return folder;
+}
+
+export function removeFolder(folder: string): void {
+  removePostgresPlace(folder);
+  rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+  folders.delete(folder);
+}
 
 export function killQuietly(pid: number): void {
   try {
@@ -99,8 +116,7 @@ function createPlayer(name: string, live: () => Promise<Life>): Player {
 
 /** Starts all of it: two copies of each of our processes on one Postgres (durable) and one Temporal (database file). */
 export async function openStage(environment: NodeJS.ProcessEnv, copies = 2): Promise<Stage> {
-  const folder = mkdtempSync(path.join(tmpdir(), 'almanac-chaos-'));
-  chmodSync(folder, 0o711); // Postgres' own user has to pass through
+  const folder = makeFolder();
   const [postgresPort, temporalPort] = [await freePort(), await freePort()];
   const command = await findTemporal({ environment, progress: (sentence) => console.error(sentence) });
   const workflowBundle = path.join(folder, 'workflows.js');
@@ -109,9 +125,10 @@ export async function openStage(environment: NodeJS.ProcessEnv, copies = 2): Pro
     withinMs: 120_000,
   });
 
+  const onStart = ({ pid }: { pid: number }) => void alive.add(pid);
   const postgres = createPlayer('postgres', async () => {
     const logFile = path.join(folder, 'postgres.log');
-    const running = await startPostgres({ folder, port: postgresPort, logFile, environment, durable: true });
+    const running = await startPostgres({ folder, port: postgresPort, logFile, environment, durable: true, onStart });
     return { pid: running.identity.pid, stop: running.stop, ended: running.ended, lines: [] };
   });
   const temporal = createPlayer('temporal', async () => {
@@ -123,6 +140,7 @@ export async function openStage(environment: NodeJS.ProcessEnv, copies = 2): Pro
       folder,
       logFile: path.join(folder, 'temporal.log'),
       environment,
+      onStart,
     });
     return { pid: running.identity.pid, stop: running.stop, ended: running.ended, lines: [] };
   });
@@ -178,8 +196,7 @@ export async function openStage(environment: NodeJS.ProcessEnv, copies = 2): Pro
     async close() {
       await Promise.all(own.map((player) => player.stop()));
       await Promise.all([postgres.stop(), temporal.stop()]);
-      removePostgresPlace(folder);
-      rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+      removeFolder(folder);
     },
   };
 }

@@ -1,25 +1,21 @@
 /** `npm start` as something to kill: the supervisor, whatever it has started, or all of it at once. */
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { openHome } from '../../src/embedded/home.ts';
 import { freePort } from '../../src/embedded/ports.ts';
 import { postgresUrl } from '../../src/embedded/postgres.ts';
-import { removePostgresPlace } from '../../src/embedded/postgres-place.ts';
 import { isAlive, type ProcessIdentity } from '../../src/embedded/process-identity.ts';
 import type { LogLine } from '../support/processes.ts';
-import { ADMIN_KEY, alive, errorsAmong, KINDS, type Kind, killQuietly, type Stage } from './stage.ts';
+import { ADMIN_KEY, alive, errorsAmong, KINDS, type Kind, killQuietly, makeFolder, removeFolder, type Stage } from './stage.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const READY_WITHIN_MS = 120_000;
 
 /** Starts `npm start`'s entry in a folder of its own. */
 export async function openSupervisedStage(environment: NodeJS.ProcessEnv): Promise<Stage> {
-  const folder = mkdtempSync(path.join(tmpdir(), 'almanac-chaos-'));
-  chmodSync(folder, 0o711);
+  const folder = makeFolder();
   const home = openHome(folder);
   const [api, temporal, temporalUi, postgres] = [await freePort(), await freePort(), await freePort(), await freePort()];
   const apiUrl = `http://127.0.0.1:${api}`;
@@ -118,8 +114,7 @@ export async function openSupervisedStage(environment: NodeJS.ProcessEnv): Promi
       await supervisor!.ended;
       for (const kind of KINDS) await killChild(kind);
       alive.clear();
-      removePostgresPlace(folder);
-      rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+      removeFolder(folder);
     },
   };
 }
