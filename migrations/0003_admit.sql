@@ -60,7 +60,7 @@ END $$;
 --   p_successor    the slot after this one (null: none)
 --   p_workflow_id  null: every execution runs in a workflow of its own id (dedicated clock)
 --   p_run_id       null: nobody runs yet (the controller admits a late slot and starts the workflow afterwards)
--- decision: run (yours) | wait (queued behind another; end) | skipped | ended (already terminal) | duplicate (someone else's) | paused (a range row says so) | stale
+-- decision: run (yours) | wait (queued behind another; end) | skipped | ended (already terminal) | duplicate (someone else's) | paused (a range row says so, or the controller will admit it in its turn) | stale
 -- No row at all: nobody is a member at that time.
 CREATE FUNCTION admit_slot(
   p_team text, p_clock text, p_nominal timestamptz, p_timing_hash text, p_successor timestamptz, p_workflow_id text, p_run_id text, p_buffer_limit integer
@@ -112,6 +112,8 @@ BEGIN
        AND NOT EXISTS (
          SELECT 1 FROM slot_ranges s
           WHERE s.job_id = r.job_id AND s.from_at <= p_nominal AND (s.to_at IS NULL OR p_nominal < s.to_at))
+       -- Workflows of late slots come back in any order. Where all of them are to run in slot order, the controller admits them, in one pass.
+       AND NOT (v_late AND p_run_id IS NOT NULL AND r.catch_up = 'all' AND r.overlap <> 'allow_all')
   ), inserted AS (
     INSERT INTO job_executions AS e (partition_at, id, team, job_id, job_name, generation, trigger, slot, due_at, status, waiting, counted, reason,
                                      max_attempts, priority, queue, dispatch, workflow_id, run_id, created_at, finished_at)
