@@ -53,7 +53,20 @@ export async function inTransaction<T>(pool: Pool, work: (transaction: Transacti
   }
 }
 
-const AWAY_CODES = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'ENOENT', '57P01', '57P02', '57P03', '53300']);
+/** Besides the network's words: a server that starts or stops (57P0x), has no connection left (53300), or whose database is still to be made (3D000). */
+const AWAY_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'ENOENT',
+  '57P01',
+  '57P02',
+  '57P03',
+  '53300',
+  '3D000',
+]);
 
 /** True when the error says that Postgres can't be reached or is going away, so that the same statement may succeed later. */
 export function isPostgresAway(error: unknown): boolean {

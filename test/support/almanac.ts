@@ -84,7 +84,9 @@ export async function startAlmanac(options: AlmanacOptions = {}): Promise<Almana
   };
   try {
     const copies = (entry: 'api' | 'worker' | 'controller', count: number) => Array.from({ length: count }, () => start(entry));
-    await Promise.all([...copies('api', apis), ...copies('worker', workers), ...copies('controller', controllers)]);
+    // All of them, whatever becomes of one: who is not waited for could not be stopped.
+    const started = await Promise.allSettled([...copies('api', apis), ...copies('worker', workers), ...copies('controller', controllers)]);
+    for (const one of started) if (one.status === 'rejected') throw one.reason;
   } catch (error) {
     await close();
     throw error;
