@@ -32,6 +32,8 @@ const STOP_WITHIN_MS = 29_000;
 /** Patience with what goes on behind answers already given; the controller finishes what is cut off. */
 const DRAIN_BEHIND_MS = 2_000;
 const AGAIN_MS = 1_000;
+/** How long "ready" waits for the first key. */
+const KEY_FIRST_MS = 2_000;
 /** A line per request, each written by itself, costs as much as the rest of our share of a request. */
 const ACCESS_LOG_GATHER_MS = 100;
 
@@ -109,8 +111,9 @@ const server = await startServer(app, { host: config.HOST, port: config.PORT }).
   process.exit(1);
 });
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void stop(signal));
+// Whoever hears "ready" may use the first key at once, unless the database is away.
+await Promise.race([ensureKey(), sleep(KEY_FIRST_MS)]);
 log.info({ host: config.HOST, port: server.port, groups: config.API_GROUPS }, 'ready');
-await ensureKey();
 
 /** The first key is there as soon as the database is. */
 async function ensureKey(): Promise<void> {
