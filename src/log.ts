@@ -24,6 +24,12 @@ export function createLog(process: string, level = 'info', gatherMs = 0): Log {
     redact: { paths: REDACTED_PATHS, censor: '[redacted]' },
     formatters: { level: (label) => ({ level: label }) },
   };
-  if (gatherMs === 0) return pino(options);
-  return pino(options, pino.destination({ dest: 1, sync: false, minLength: GATHERED_BYTES, periodicFlush: gatherMs }));
+  const destination = pino.destination(
+    gatherMs === 0 ? { dest: 1, sync: true } : { dest: 1, sync: false, minLength: GATHERED_BYTES, periodicFlush: gatherMs },
+  );
+  // Nobody reads any more. What is kept would be tried again and again at the exit, which then never comes (pino sees to EPIPE alone).
+  destination.on('error', () => Object.assign(destination, { write: nothing, flushSync: nothing, end: nothing }));
+  return pino(options, destination);
 }
+
+const nothing = (): void => {};

@@ -1,10 +1,11 @@
 /** How processes end: SIGTERM lets what runs finish, within 30 s; a handler that does not load stops the start and says where. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { type Almanac, startAlmanac } from '../support/almanac.ts';
+import { type Almanac, startAlmanac, until } from '../support/almanac.ts';
 import { type Receiver, startReceiver } from '../support/receiver.ts';
 
 let almanac: Almanac;
@@ -101,4 +102,34 @@ test('a handler that does not load stops the start of a worker, naming file and 
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+/** Starts one of each process, says their pids, and is killed. */
+const ABANDON = `
+import { startProcess } from './test/support/processes.ts';
+const settings = JSON.parse(process.env.SETTINGS);
+const started = await Promise.all(['api', 'worker', 'controller'].map((entry) => startProcess(entry, settings)));
+console.log(JSON.stringify(started.map(({ pid }) => pid)));
+process.kill(process.pid, 'SIGKILL');
+`;
+
+test('processes whose parent is killed, and with it the reader of their logs, end by themselves', async () => {
+  const { stdout } = await new Promise<{ stdout: string }>((resolve) => {
+    execFile(
+      process.execPath,
+      ['--input-type=module', '-e', ABANDON],
+      { env: { ...process.env, SETTINGS: JSON.stringify(almanac.settings) } },
+      (_error, stdout) => resolve({ stdout }),
+    );
+  });
+  const pids = JSON.parse(stdout) as number[];
+  assert.equal(pids.length, 3);
+  const isAlive = (pid: number) => {
+    try {
+      return process.kill(pid, 0);
+    } catch {
+      return false;
+    }
+  };
+  await until('all have gone', () => !pids.some(isAlive));
 });

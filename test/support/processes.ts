@@ -26,8 +26,10 @@ export async function startProcess(entry: string, settings: Record<string, strin
   const child: ChildProcess = spawn(process.execPath, [`src/main-${entry}.ts`], {
     cwd: ROOT,
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...settings },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    // By the channel it notices that this process is gone, however it went, and goes too.
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
+  child.channel?.unref();
   const lines: LogLine[] = [];
   const waiting = new Set<(line: LogLine) => void>();
   for (const stream of [child.stdout!, child.stderr!]) {
