@@ -82,7 +82,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
 
     await load.quiesce();
     const quietAt = new Date();
-    const quietMs = await settle(rows, quietAt);
+    // one-offs that are still ahead come due after the load's end, and must have ended too
+    const quietMs = await settle(rows, quietAt, new Date(quietAt.getTime() + SETTLED_WITHIN_MS));
     // a last look at what nobody should do any more
     await sleep(1_500);
     const evidence = {
@@ -151,10 +152,12 @@ async function untilInFlight(load: Scene['load'], rows: Rows, wanted: number): P
   }
 }
 
-/** Waits until every slot up to then has a row and every row of that time has ended; how long that took, null: too long. Milliseconds. */
-async function settle(rows: Rows, until: Date): Promise<number | null> {
+/**
+ * Waits until every slot up to then has a row and every row due by `dueUntil` has ended; how long that took, null: too long. Milliseconds.
+ */
+async function settle(rows: Rows, until: Date, dueUntil = until): Promise<number | null> {
   for (; Date.now() < until.getTime() + SETTLED_WITHIN_MS; await sleep(LOOK_EVERY_MS)) {
-    if ((await rows.unfinished(until)).length > 0) continue;
+    if ((await rows.unfinished(dueUntil)).length > 0) continue;
     if ((await rows.slotsWithoutRow(until)).length === 0) return Date.now() - until.getTime();
   }
   return null;
