@@ -2,6 +2,7 @@
  * What the attempt activity hands to a target and what it gets back. A call never throws for what the outside does: whatever a server or
  * a user's function makes of it is an outcome.
  */
+import { RETRY_ERROR_TYPES } from '../../jobs/job-document.ts';
 import type { Log } from '../../log.ts';
 
 /** One attempt of one execution. */
@@ -23,20 +24,8 @@ export type TargetCall = {
   log: Log;
 };
 
-/** Every kind a failed attempt can have; what `retry.nonRetryable` may list besides `4xx`, `5xx` and single statuses. */
-export const TARGET_ERROR_TYPES = [
-  'timeout',
-  'http_status',
-  'network',
-  'dns',
-  'tls',
-  'address_refused',
-  'response_too_large',
-  'handler',
-  'unknown_handler',
-  'invalid_input',
-  'cancelled',
-] as const;
+/** Every kind a failed attempt can have: what a definition's `retry.nonRetryable` may list, and what only we bring about. */
+export const TARGET_ERROR_TYPES = [...RETRY_ERROR_TYPES, 'cancelled'] as const;
 export type TargetErrorType = (typeof TARGET_ERROR_TYPES)[number];
 
 export type TargetError = {
