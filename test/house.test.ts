@@ -42,7 +42,7 @@ const MAY_USE: Record<string, string[]> = {
   cli: ['cli', 'client'],
   seam: ['seam'],
 };
-const EXPRESS = ['express', 'express-rate-limit', 'helmet', 'compression'];
+const EXPRESS = ['express', 'express-rate-limit', 'helmet'];
 /** Packages that a room must not touch, not even for a type where `types` says so. */
 const FORBIDDEN: Record<string, { packages: RegExp; types: boolean; why: string }> = {
   api: { packages: /^(pg|@temporalio\/.+)$/, types: true, why: 'the API knows neither SQL nor Temporal' },
