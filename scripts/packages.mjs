@@ -29,13 +29,17 @@ const isInstalled = (hash) => existsSync(stamp) && readFileSync(stamp, 'utf8').t
 /** True when what lies in node_modules is what the lockfile names, whoever put it there (`npm ci` or `npm install` by hand). */
 function isAsLocked() {
   const packagesOf = (file) => JSON.parse(readFileSync(file, 'utf8')).packages;
+  // `npm install --package-lock-only` writes npm's note without installing anything.
+  const versionOf = (name) => JSON.parse(readFileSync(join(root, name, 'package.json'), 'utf8')).version;
   try {
     const locked = packagesOf(join(root, 'package-lock.json'));
     // npm's own note of what it has installed.
     const installed = packagesOf(join(modules, '.package-lock.json'));
     return Object.entries(locked).every(([name, entry]) => {
       if (name === '' || entry.optional) return true;
-      return installed[name]?.version === entry.version && installed[name]?.integrity === entry.integrity;
+      return (
+        installed[name]?.version === entry.version && installed[name]?.integrity === entry.integrity && versionOf(name) === entry.version
+      );
     });
   } catch {
     return false;

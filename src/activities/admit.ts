@@ -1,8 +1,9 @@
-/** Admit as the workflows ask for it: works out the slot's successor with the oracle and puts the question to Postgres. */
+/** Admit as the workflows ask for it: works out the slot's successor with the oracle and puts the question to Postgres, which claims a short call with it. */
 import { activityInfo } from '@temporalio/activity';
 import type { Config } from '../config.ts';
+import { type BegunRow, beginQueued, beginSlot } from '../jobs/beginning-store.ts';
 import { planOf, SHORT_TARGET_MS } from '../jobs/execution-plan.ts';
-import { type AdmittedRow, admitQueued, admitSlot } from '../jobs/execution-store.ts';
+import type { ClaimedCall } from '../jobs/execution-store.ts';
 import { partitionAtOf } from '../jobs/ids.ts';
 import { isSlot, nextSlot } from '../jobs/time/oracle.ts';
 import type { Timing } from '../jobs/time/timing.ts';
@@ -15,11 +16,13 @@ const REMEMBERED_CLOCKS = 20_000;
 /** Postgres: no partition of relation found for row. */
 const NO_PARTITION = '23514';
 
-/** What admit says of one execution, before anything was tried. */
+/** What admit says of one execution, before anything was tried, and the call that is claimed already where it is short and due. */
+export type Admission = { beginning: Beginning; claimed: ClaimedCall | null };
 export type Admit = {
-  slot: (input: { team: string; clock: string; slot: string }) => Promise<Beginning>;
-  queued: (input: { team: string; execution: string }) => Promise<Beginning>;
+  slot: (input: { team: string; clock: string; slot: string }) => Promise<Admission>;
+  queued: (input: { team: string; execution: string }) => Promise<Admission>;
 };
+const NOBODY: Admission = { beginning: { decision: 'none' }, claimed: null };
 
 export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config, 'BUFFER_LIMIT_SLOTS' | 'BUFFER_LIMIT_TRIGGERS'> }): Admit {
   const timings = new Map<string, { hash: string; timing: Timing }>();
@@ -30,20 +33,19 @@ export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config,
     if (timings.size > REMEMBERED_CLOCKS) timings.delete(timings.keys().next().value!);
   }
 
-  async function decideSlot(input: { team: string; clock: string; slot: string }): Promise<Beginning> {
+  async function decideSlot(input: { team: string; clock: string; slot: string }): Promise<Admission> {
     const nominal = new Date(input.slot);
     for (;;) {
       const known = timings.get(input.clock);
       if (known && !isSlot(known.timing, nominal)) {
         // Fired by a timing that Temporal has not yet forgotten; unless ours is the old one, nobody expects this time.
         const stale = await ask(null, null);
-        if (stale[0]?.decision !== 'stale' || stale[0].timing_hash === known.hash) return { decision: 'none' };
-        remember(input.clock, { hash: stale[0].timing_hash, timing: stale[0].timing });
+        if (stale?.decision !== 'stale' || stale.timing_hash === known.hash) return NOBODY;
+        remember(input.clock, { hash: stale.timing_hash, timing: stale.timing });
         continue;
       }
-      const rows = await ask(known?.hash ?? null, known ? nextSlot(known.timing, nominal) : null);
-      const row = rows[0];
-      if (!row) return { decision: 'none' };
+      const row = await ask(known?.hash ?? null, known ? nextSlot(known.timing, nominal) : null);
+      if (!row) return NOBODY;
       if (row.decision !== 'stale') return admissionOf(row);
       remember(input.clock, { hash: row.timing_hash, timing: row.timing });
     }
@@ -56,17 +58,17 @@ export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config,
         nominal,
         timingHash,
         successor,
-        workflowId: null,
         runId,
         bufferLimit: config.BUFFER_LIMIT_SLOTS,
+        shortMs: SHORT_TARGET_MS,
       };
       return await withPatience(async () => {
         try {
-          return await admitSlot(pool, question);
+          return await beginSlot(pool, question);
         } catch (error) {
           if ((error as { code?: string }).code !== NO_PARTITION) throw error;
           await pool.query('SELECT ensure_partitions($1)', [nominal]);
-          return await admitSlot(pool, question);
+          return await beginSlot(pool, question);
         }
       });
     }
@@ -76,17 +78,29 @@ export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config,
     slot: decideSlot,
     async queued({ team, execution }) {
       const partitionAt = partitionAtOf(execution);
-      if (!partitionAt) return { decision: 'none' };
+      if (!partitionAt) return NOBODY;
       const { workflowId, runId } = activityInfo().workflowExecution!;
       const row = await withPatience(() =>
-        admitQueued(pool, { team, partitionAt, id: execution, workflowId, runId, bufferLimit: config.BUFFER_LIMIT_TRIGGERS }),
+        beginQueued(pool, {
+          team,
+          partitionAt,
+          id: execution,
+          workflowId,
+          runId,
+          bufferLimit: config.BUFFER_LIMIT_TRIGGERS,
+          shortMs: SHORT_TARGET_MS,
+        }),
       );
-      return row ? admissionOf(row) : { decision: 'none' };
+      return row ? admissionOf(row) : NOBODY;
     },
   };
 }
 
-function admissionOf(row: AdmittedRow): Beginning {
+function admissionOf(row: BegunRow): Admission {
+  return { beginning: beginningOf(row), claimed: row.attempt === null ? null : row };
+}
+
+function beginningOf(row: BegunRow): Beginning {
   const execution = row.id;
   if (row.decision === 'wait') return { decision: 'wait', execution };
   if (row.decision === 'early') return { decision: 'early', execution, dueAt: row.due_at.getTime() };

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import { ApplicationFailure, activityInfo, cancellationSignal, heartbeat } from '@temporalio/activity';
 import { backoffMs, type ExecutionPlan, planOf } from '../jobs/execution-plan.ts';
-import { type ClaimedRow, claimExecution } from '../jobs/execution-store.ts';
+import { type ClaimedCall, type ClaimedRow, claimExecution } from '../jobs/execution-store.ts';
 import { partitionAtOf } from '../jobs/ids.ts';
 import type { Log } from '../log.ts';
 import type { Pool } from '../postgres.ts';
@@ -22,15 +22,22 @@ const AGAIN_MS = 1_000;
 
 export type AttemptDeps = { pool: Pool; log: Log; callTarget: CallTarget; recorder: Recorder; interruptions: Interruptions };
 
+export type Attempt = ReturnType<typeof createAttempt>;
+
 export function createAttempt({ pool, log, callTarget, recorder, interruptions }: AttemptDeps) {
-  return async function attempt(input: AttemptInput): Promise<AttemptResult> {
+  /** Claims the right to call, then calls; or says why there is no call. */
+  async function next(input: AttemptInput): Promise<AttemptResult> {
     const partitionAt = partitionAtOf(input.execution)!;
     const { runId } = activityInfo().workflowExecution!;
     const row = await withPatience(() =>
       claimExecution(pool, { team: input.team, partitionAt, id: input.execution, runId, tryNumber: input.tryNumber }),
     );
-    if (row.verdict !== 'run') return notClaimed(row, input);
+    return row.verdict === 'run' ? await claimed(input, row) : notClaimed(row, input);
+  }
 
+  /** Makes the call that is claimed, at once, and records what came of it. */
+  async function claimed(input: AttemptInput, row: ClaimedCall): Promise<AttemptResult> {
+    const partitionAt = partitionAtOf(input.execution)!;
     const plan = planOf(row.document, row.timeout_ms ? Number(row.timeout_ms) : null);
     const startedAt = new Date();
     const watch = interruptions.watch({ partitionAt, id: input.execution, attempt: row.attempt });
@@ -68,7 +75,7 @@ export function createAttempt({ pool, log, callTarget, recorder, interruptions }
     }
     if (decided.retryInMs !== null) return { kind: 'retry', afterMs: decided.retryInMs, ...kept };
     return { kind: 'finished', status: decided.status, message: outcome.status === 'succeeded' ? null : outcome.error.message, ...kept };
-  };
+  }
 
   function notClaimed(row: ClaimedRow, input: AttemptInput): AttemptResult {
     recorder.startReleased(row.released);
@@ -81,7 +88,7 @@ export function createAttempt({ pool, log, callTarget, recorder, interruptions }
     return { kind: 'stop', status };
   }
 
-  function callOf(input: AttemptInput, row: ClaimedRow, plan: ExecutionPlan, interrupted: AbortSignal): DefinedCall {
+  function callOf(input: AttemptInput, row: ClaimedCall, plan: ExecutionPlan, interrupted: AbortSignal): DefinedCall {
     const left = input.deadlineAt === null ? plan.timeoutMs : input.deadlineAt - Date.now();
     return {
       target: row.document.target,
@@ -100,6 +107,8 @@ export function createAttempt({ pool, log, callTarget, recorder, interruptions }
       log: log.child({ execution: input.execution, jobName: row.job_name, attempt: row.attempt }),
     };
   }
+
+  return { next, claimed };
 }
 
 /** Reports life while the call runs, for the workflows of long targets; a local activity has nobody to report to. */
@@ -126,7 +135,7 @@ function responseStatusOf(outcome: TargetOutcome): number | undefined {
 /** Whether the outcome ends the execution, and after which pause the next try comes if not. */
 function decide(
   input: AttemptInput,
-  row: ClaimedRow,
+  row: ClaimedCall,
   plan: ExecutionPlan,
   outcome: TargetOutcome,
   interrupted: AbortSignal,

@@ -28,7 +28,7 @@ export function createActivities(deps: ActivitiesDeps): { activities: ExecutionA
   return {
     activities: {
       begin: createBegin({ admit: createAdmit(deps), attempt }),
-      attempt,
+      attempt: attempt.next,
       ...createRecordActivities({ ...deps, recorder }),
     },
     close: () => interruptions.close(),

@@ -27,13 +27,16 @@ const RETENTION = '7d';
 /** Soft limit of the server's heap: it gives memory back before it takes more. */
 const HEAP = '400MiB';
 
-/** The same values as deploy/temporal/dynamicconfig.yaml: the defaults allow 30 scheduled starts and 10 list calls a second. */
+/** The same values as deploy/temporal/dynamicconfig.yaml: the defaults allow 30 scheduled starts and 10 list calls a second, and strand tasks of a burst for seconds. */
 const DYNAMIC_CONFIG: Record<string, unknown> = {
   'worker.schedulerNamespaceStartWorkflowRPS': 500,
   'worker.perNamespaceWorkerCount': 2,
   'worker.perNamespaceWorkerOptions': { MaxConcurrentWorkflowTaskPollers: 10, MaxConcurrentActivityTaskPollers: 4 },
   'frontend.namespaceRPS.visibility': 100,
   'worker.persistenceMaxQPS': 3000,
+  'matching.numTaskqueueWritePartitions': 1,
+  'matching.numTaskqueueReadPartitions': 1,
+  'system.enableActivityEagerExecution': true,
 };
 
 /**

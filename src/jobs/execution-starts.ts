@@ -5,11 +5,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import { defineSearchAttributeKey, SearchAttributeType, TypedSearchAttributes } from '@temporalio/common';
+import pLimit from 'p-limit';
 import type { Log } from '../log.ts';
 import { isPostgresAway, type Pool } from '../postgres.ts';
 import { isTemporalAway } from '../temporal.ts';
 import type { ExecuteJobInput } from '../workflows/execution-activities.ts';
-import { type ExecutionStart, noteStarted, type StartedRow } from './execution-store.ts';
+import { type ExecutionStart, executionIsStarted, noteStarted, type StartedRow } from './execution-store.ts';
 import { jobIdOf, taskQueueFor } from './ids.ts';
 
 /** Temporal's own attribute: makes the Web UI and the CLI list our starts beside the schedule's. */
@@ -18,10 +19,15 @@ const SCHEDULED_BY = defineSearchAttributeKey('TemporalScheduledById', SearchAtt
 const NOTE_AFTER_MS = 50;
 /** An older run of the same workflow id may be just about to close; it is asked again after these pauses. */
 const SAME_ID_PAUSES_MS = [30, 100, 300];
+/** Starts under way at once, per process: enough to keep Temporal busy, and a burst of thousands waits here instead of there, where it would time out. */
+const IN_FLIGHT = 16;
+/** After this time in line the controller may have started the row; milliseconds, a little under its own patience. */
+const LONG_IN_LINE_MS = 1_500;
 
 export type Starter = ReturnType<typeof createStarter>;
 
 export function createStarter({ pool, temporal, log }: { pool: Pool; temporal: Client; log: Log }) {
+  const inLine = pLimit(IN_FLIGHT);
   const underway = new Set<Promise<unknown>>();
   let started: StartedRow[] = [];
   let noting: Promise<void> | null = null;
@@ -39,27 +45,37 @@ export function createStarter({ pool, temporal, log }: { pool: Pool; temporal: C
       .catch((error: unknown) => log.debug({ error: String(error) }, 'starts could not be noted'));
   }
 
+  /** Answers the id of the run. */
+  async function startWorkflow(row: ExecutionStart): Promise<string> {
+    const delayMs = Date.parse(row.dueAt) - Date.now();
+    const input: ExecuteJobInput = { team: row.team, execution: row.id };
+    const handle = await temporal.workflow.start('executeJob', {
+      workflowId: row.workflowId,
+      taskQueue: taskQueueFor(row.queue),
+      args: [input],
+      workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+      workflowIdConflictPolicy: 'FAIL',
+      typedSearchAttributes: new TypedSearchAttributes([{ key: SCHEDULED_BY, value: jobIdOf(row.id) ?? row.id }]),
+      staticSummary: row.jobName,
+      priority: { priorityKey: row.priority },
+      ...(delayMs > 0 ? { startDelay: delayMs } : {}),
+    });
+    return handle.firstExecutionRunId;
+  }
+
   /**
    * Starts the workflow, with a start delay when the row is due later.
    * `pending`: Temporal or Postgres is away, or a run of that id is still open; the controller looks again.
    */
   async function start(row: ExecutionStart): Promise<'started' | 'pending'> {
-    const delayMs = Date.parse(row.dueAt) - Date.now();
-    const input: ExecuteJobInput = { team: row.team, execution: row.id };
+    const askedAt = performance.now();
     for (const pauseMs of [...SAME_ID_PAUSES_MS, null]) {
       try {
-        const handle = await temporal.workflow.start('executeJob', {
-          workflowId: row.workflowId,
-          taskQueue: taskQueueFor(row.queue),
-          args: [input],
-          workflowIdReusePolicy: 'ALLOW_DUPLICATE',
-          workflowIdConflictPolicy: 'FAIL',
-          typedSearchAttributes: new TypedSearchAttributes([{ key: SCHEDULED_BY, value: jobIdOf(row.id) ?? row.id }]),
-          staticSummary: row.jobName,
-          priority: { priorityKey: row.priority },
-          ...(delayMs > 0 ? { startDelay: delayMs } : {}),
+        await inLine(async () => {
+          if (performance.now() - askedAt > LONG_IN_LINE_MS && (await executionIsStarted(pool, row))) return;
+          const runId = await startWorkflow(row);
+          note({ partitionAt: row.partitionAt, id: row.id, workflowId: row.workflowId, runId });
         });
-        note({ partitionAt: row.partitionAt, id: row.id, workflowId: row.workflowId, runId: handle.firstExecutionRunId });
         return 'started';
       } catch (error) {
         if (error instanceof WorkflowExecutionAlreadyStartedError) {

@@ -53,84 +53,24 @@ export async function admitSlot(
   return rows;
 }
 
-/** Admits a row that exists already (trigger, retry, one-off, released or late slot) for the workflow run that begins to serve it. */
-export async function admitQueued(
-  database: Queryable,
-  row: { team: string; partitionAt: Date; id: string; workflowId: string; runId: string; bufferLimit: number },
-): Promise<AdmittedRow | null> {
-  const { rows } = await database.query<AdmittedRow>({
-    name: 'admit-queued',
-    text: `SELECT decision, id, reason, due_at, tries, generation, job_name, document, timeout_ms
-             FROM admit_queued($1, $2, $3, $4, $5, $6)`,
-    values: [row.team, row.partitionAt, row.id, row.workflowId, row.runId, row.bufferLimit],
-  });
-  return rows[0] ?? null;
-}
-
-export type TriggerVerdict = 'run' | 'wait' | 'skipped_overlap' | 'buffer_dropped' | 'not_found' | 'disabled' | 'paused';
-
-/** Inserts and decides an execution that somebody asks for. Durable when it returns (outside a transaction). */
-export async function admitTrigger(
-  database: Queryable,
-  trigger: {
-    team: string;
-    job: string;
-    id: string;
-    partitionAt: Date;
-    kind: 'manual' | 'retry' | 'backfill' | 'batch';
-    slot: Date | null;
-    input: unknown;
-    hasInput: boolean;
-    requestedBy: string;
-    retryOf: string | null;
-    pinnedGeneration: number | null;
-    timeoutMs: number | null;
-    bufferLimit: number;
-    requestId: string;
-  },
-): Promise<{ verdict: TriggerVerdict; pause: { reason?: string } | null }> {
-  const { rows } = await database.query<{ verdict: TriggerVerdict; pause: { reason?: string } | null }>({
-    name: 'admit-trigger',
-    text: 'SELECT verdict, pause FROM admit_trigger($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)',
-    values: [
-      trigger.team,
-      trigger.job,
-      trigger.id,
-      trigger.partitionAt,
-      trigger.kind,
-      trigger.slot,
-      trigger.hasInput ? JSON.stringify(trigger.input) : null,
-      trigger.hasInput,
-      trigger.requestedBy,
-      trigger.retryOf,
-      trigger.pinnedGeneration,
-      trigger.timeoutMs,
-      trigger.bufferLimit,
-      trigger.requestId,
-    ],
-  });
-  return rows[0] ?? { verdict: 'not_found', pause: null };
-}
-
-export type ClaimedRow = {
-  verdict: 'run' | 'recorded' | 'cancelled' | 'paused' | 'ended' | 'fenced';
+/** What a claim gives the right to call. */
+export type ClaimedCall = {
   attempt: number;
-  status: string;
-  error: { type: string; message: string } | null;
-  generation: string;
   document: JobDocument;
   input: unknown;
   has_input: boolean;
   timeout_ms: string | null;
   slot: Date | null;
   due_at: Date;
-  started_at: Date;
   job_id: string;
   job_name: string;
   max_attempts: number;
-  trigger: string;
-  queue: string;
   service: { baseUrl: string; headers: Record<string, string> } | null;
+};
+export type ClaimedRow = ClaimedCall & {
+  verdict: 'run' | 'recorded' | 'cancelled' | 'paused' | 'ended' | 'fenced';
+  status: string;
+  error: { type: string; message: string } | null;
   released: ExecutionStart | null;
 };
 
@@ -141,8 +81,7 @@ export async function claimExecution(
 ): Promise<ClaimedRow> {
   const { rows } = await database.query<ClaimedRow>({
     name: 'claim-execution',
-    text: `SELECT verdict, attempt, status, error, generation, document, input, has_input, timeout_ms, slot, due_at, started_at,
-                  job_id, job_name, max_attempts, trigger, queue, service, released
+    text: `SELECT verdict, attempt, status, error, document, input, has_input, timeout_ms, slot, due_at, job_id, job_name, max_attempts, service, released
              FROM claim_execution($1, $2, $3, $4, $5)`,
     values: [claim.team, claim.partitionAt, claim.id, claim.runId, claim.tryNumber],
   });
@@ -231,6 +170,17 @@ export async function noteStarted(database: Queryable, rows: readonly StartedRow
       rows.map((row) => row.runId),
     ],
   });
+}
+
+/** True when the row has a run already, or needs none any more. */
+export async function executionIsStarted(database: Queryable, row: Pick<StartedRow, 'partitionAt' | 'id'>): Promise<boolean> {
+  const { rowCount } = await database.query({
+    name: 'execution-is-unstarted',
+    text: `SELECT 1 FROM job_executions e
+            WHERE e.partition_at = $1 AND e.id = $2 AND e.run_id IS NULL AND e.status IN ('queued', 'running') AND NOT e.waiting`,
+    values: [row.partitionAt, row.id],
+  });
+  return rowCount === 0;
 }
 
 /** What became of watched executions: a wish to cancel, an end from outside, a newer claim. */

@@ -21,7 +21,8 @@ import type { Starter } from './execution-starts.ts';
 import { cancelExecution, closeExecution } from './execution-store.ts';
 import { type ExecutionRow, type ExecutionView, executionView, TERMINAL_STATUSES } from './execution-view.ts';
 import type { IdempotencyContext } from './idempotency.ts';
-import { jobIdOf, partitionAtOf } from './ids.ts';
+import { isJobId, jobIdOf, partitionAtOf } from './ids.ts';
+import { jobNotFound } from './job-errors.ts';
 
 export type ExecutionsDeps = { pool: Pool; temporal: Client; log: Log; config: Config; starter: Starter };
 export type TriggerRequest = { input?: unknown; hasInput: boolean; timeoutMs?: number | undefined };
@@ -55,7 +56,7 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
 
   async function jobOf(caller: Caller, idOrName: string): Promise<{ id: string; name: string }> {
     const job = await findJobOfExecutions(pool, caller.team, idOrName);
-    if (!job) throw new JobError('not_found', 'job_not_found', `There is no job ${JSON.stringify(idOrName)}.`);
+    if (!job) throw jobNotFound(idOrName);
     return job;
   }
 
@@ -75,7 +76,7 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
         },
       );
     }
-    return await request.one(caller, { id: row.job_id, name: row.job_name }, await retryOf(row, definition), idempotency);
+    return await request.one(caller, row.job_id, await retryOf(row, definition), idempotency);
   }
 
   async function retryOf(row: ExecutionRow, definition: 'current' | 'original'): Promise<RequestedExecution> {
@@ -92,10 +93,11 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
   return {
     /** @throws JobError `not_found`; `refused` (409) when the job is disabled, or paused with `blockManual`. */
     async trigger(caller: Caller, idOrName: string, asked: TriggerRequest, idempotency?: IdempotencyContext): Promise<ExecutionView> {
-      const job = await jobOf(caller, idOrName);
+      // admit finds a job by its id, or says that there is none
+      const jobId = isJobId(idOrName) ? idOrName : (await jobOf(caller, idOrName)).id;
       return await request.one(
         caller,
-        job,
+        jobId,
         { kind: 'manual', input: asked.input, hasInput: asked.hasInput, timeoutMs: asked.timeoutMs },
         idempotency,
       );
@@ -168,7 +170,7 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
           'not_failed',
           `Execution ${unfit.id} is ${unfit.status}; only one that ended without success can be retried.`,
         );
-      return await request.all(caller, job, await Promise.all(rows.map((row) => retryOf(row, asked.definition))), idempotency);
+      return await request.all(caller, job.id, await Promise.all(rows.map((row) => retryOf(row, asked.definition))), idempotency);
     },
 
     async retryOne(

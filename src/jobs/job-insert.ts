@@ -7,6 +7,7 @@ import type { Caller } from './caller.ts';
 import { partitionAtOf } from './ids.ts';
 import { type JobFacts, membershipEnd } from './job-facts.ts';
 import { runtimeValues, type StoredJob } from './job-store.ts';
+import { durationMs } from './time/duration.ts';
 
 /** The single execution of a one-off. */
 export type OnceRow = { id: string; dueAt: Date };
@@ -27,8 +28,8 @@ const TEXT = `
     RETURNING id
   ), runtime AS (
     INSERT INTO job_runtime (job_id, team, job_name, generation, priority, next_run_at, queue, enabled, overlap, catch_up, catch_up_window_ms, offset_s, max_attempts,
-                             pause_after_failures)
-    SELECT id, $2, $3, 1, $6, $13, $14, $15, $16, $17, $18, $19, $20, $21 FROM job
+                             pause_after_failures, timeout_ms)
+    SELECT id, $2, $3, 1, $6, $13, $14, $15, $16, $17, $18, $19, $20, $21, $32 FROM job
   ), revision AS (
     INSERT INTO job_revisions (job_id, generation, team, document, changed_by, created_at) SELECT id, 1, $2, $9, $11, $12 FROM job
   ), audit AS (
@@ -94,6 +95,7 @@ export async function jobInsert(
       once?.dueAt ?? null,
       services,
       once ? partitionAtOf(once.id) : null,
+      durationMs(document.timeout),
     ],
   });
   return { created: rows[0]!.created, missingServices: rows[0]!.missing };

@@ -166,7 +166,7 @@ export async function jobWriteGeneration(
               WHERE id = $1 AND team = $2
            ), runtime AS (
              UPDATE job_runtime SET job_name = $3, generation = $9, priority = $6, next_run_at = $13, queue = $14, enabled = $15, overlap = $16, catch_up = $17,
-                                    catch_up_window_ms = $18, offset_s = $19, max_attempts = $20, pause_after_failures = $21
+                                    catch_up_window_ms = $18, offset_s = $19, max_attempts = $20, pause_after_failures = $21, timeout_ms = $25
               WHERE job_id = $1 AND team = $2
            ), revision AS (
              INSERT INTO job_revisions (job_id, generation, team, document, changed_by, created_at) VALUES ($1, $9, $2, $10, $22, $12)
@@ -191,6 +191,7 @@ export async function jobWriteGeneration(
       caller.name,
       JSON.stringify(before),
       caller.requestId,
+      durationMs(document.timeout),
     ],
   });
 }

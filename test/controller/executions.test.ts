@@ -8,9 +8,11 @@ import type { Loop } from '../../src/controller/loop.ts';
 import { createServers } from '../../src/controller/servers.ts';
 import { createStartOne } from '../../src/controller/start-one.ts';
 import { createStarts } from '../../src/controller/starts.ts';
+import { beginQueued } from '../../src/jobs/beginning-store.ts';
 import { createStarter } from '../../src/jobs/execution-starts.ts';
-import { admitQueued, admitSlot, admitTrigger, claimExecution } from '../../src/jobs/execution-store.ts';
+import { admitSlot, claimExecution } from '../../src/jobs/execution-store.ts';
 import { newExecutionId, partitionAtOf, slotExecutionId } from '../../src/jobs/ids.ts';
+import { admitTrigger } from '../../src/jobs/trigger-store.ts';
 import { countersOf, type SeededJob, seedJob } from '../support/seed.ts';
 import { openRoom, type Room, silent, until } from './room.ts';
 
@@ -83,7 +85,7 @@ const handleOf = (id: string) => room.temporal.workflow.getHandle(id);
 async function run(id: string): Promise<void> {
   const { run_id: runId } = await started(id);
   const row = { team: 'default', partitionAt: partitionAtOf(id)!, id, runId: runId! };
-  await admitQueued(room.pool, { ...row, workflowId: id, bufferLimit: 100 });
+  await beginQueued(room.pool, { ...row, workflowId: id, bufferLimit: 100, shortMs: 0 });
   const claimed = await claimExecution(room.pool, { ...row, tryNumber: 1 });
   assert.equal(claimed.verdict, 'run');
 }

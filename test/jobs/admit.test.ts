@@ -1,16 +1,10 @@
 /** Admit, claim and record as statements: each rule of the promise, at both of its edges. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import {
-  admitQueued,
-  admitSlot,
-  admitTrigger,
-  cancelExecution,
-  claimExecution,
-  closeExecution,
-  recordOutcomes,
-} from '../../src/jobs/execution-store.ts';
+import { beginQueued } from '../../src/jobs/beginning-store.ts';
+import { admitSlot, cancelExecution, claimExecution, closeExecution, recordOutcomes } from '../../src/jobs/execution-store.ts';
 import { newExecutionId, partitionAtOf, slotExecutionId } from '../../src/jobs/ids.ts';
+import { admitTrigger } from '../../src/jobs/trigger-store.ts';
 import { createLog } from '../../src/log.ts';
 import { createPool, type Pool } from '../../src/postgres.ts';
 import { countersOf, type SeededJob, seedJob } from '../support/seed.ts';
@@ -77,7 +71,7 @@ async function trigger(job: SeededJob, limit = 10_000): Promise<{ id: string; ve
   return { id, verdict };
 }
 const keyOf = (id: string) => ({ team: 'default', partitionAt: partitionAtOf(id)!, id });
-const begin = (id: string, runId = 'run-1') => admitQueued(pool, { ...keyOf(id), workflowId: id, runId, bufferLimit: 10 });
+const begin = (id: string, runId = 'run-1') => beginQueued(pool, { ...keyOf(id), workflowId: id, runId, bufferLimit: 10, shortMs: 0 });
 const claim = (id: string, tryNumber = 1, runId = 'run-1') => claimExecution(pool, { ...keyOf(id), runId, tryNumber });
 const record = async (id: string, attempt: number, status: string, final = true) =>
   (

@@ -1,8 +1,10 @@
 /** Attempts whose call was interrupted: by a newer execution, by a cancel, by the death of the worker. Each is told, and none holds up an end. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { admitQueued, admitTrigger, cancelExecution, claimExecution, recordOutcomes } from '../../src/jobs/execution-store.ts';
+import { beginQueued } from '../../src/jobs/beginning-store.ts';
+import { cancelExecution, claimExecution, recordOutcomes } from '../../src/jobs/execution-store.ts';
 import { newExecutionId, partitionAtOf } from '../../src/jobs/ids.ts';
+import { admitTrigger } from '../../src/jobs/trigger-store.ts';
 import { createLog } from '../../src/log.ts';
 import { createPool, type Pool } from '../../src/postgres.ts';
 import { type SeededJob, seedJob } from '../support/seed.ts';
@@ -40,7 +42,7 @@ async function begun(job: SeededJob, runId = 'run'): Promise<{ team: string; id:
     bufferLimit: 10,
     requestId: 'request',
   });
-  await admitQueued(pool, { ...key, workflowId: id, runId, bufferLimit: 10 });
+  await beginQueued(pool, { ...key, workflowId: id, runId, bufferLimit: 10, shortMs: 0 });
   return key;
 }
 

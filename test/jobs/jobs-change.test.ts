@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { admitTrigger } from '../../src/jobs/execution-store.ts';
 import { newExecutionId, partitionAtOf } from '../../src/jobs/ids.ts';
 import type { JobView } from '../../src/jobs/job-view.ts';
+import { admitTrigger } from '../../src/jobs/trigger-store.ts';
 import {
   ASYNC,
   actionsOf,

@@ -26,6 +26,7 @@ export async function seedJob(
     maxAttempts = 3,
     pauseAfterFailures = null as number | null,
     offsetS = 0,
+    timeoutMs = 10_000 as number | null,
     document: changed = {} as object,
   } = {},
 ): Promise<SeededJob> {
@@ -48,9 +49,9 @@ export async function seedJob(
     [id, team, document, hash, JSON.stringify({ calendars: [], intervals: [{ everyS, offsetS: 0 }], timezone: 'UTC' }), validFrom, validTo],
   );
   await pool.query(
-    `INSERT INTO job_runtime (job_id, team, job_name, generation, priority, queue, overlap, catch_up, catch_up_window_ms, max_attempts, pause_after_failures, offset_s, next_run_at)
-     VALUES ($1, $2, $1, 1, 3, 'default', $3, $4, $5, $6, $7, $8, now())`,
-    [id, team, overlap, catchUp, windowMs, maxAttempts, pauseAfterFailures, offsetS],
+    `INSERT INTO job_runtime (job_id, team, job_name, generation, priority, queue, overlap, catch_up, catch_up_window_ms, max_attempts, pause_after_failures, offset_s, next_run_at, timeout_ms)
+     VALUES ($1, $2, $1, 1, 3, 'default', $3, $4, $5, $6, $7, $8, now(), $9)`,
+    [id, team, overlap, catchUp, windowMs, maxAttempts, pauseAfterFailures, offsetS, timeoutMs],
   );
   return { id, team, clock: id, hash };
 }
