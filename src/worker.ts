@@ -16,6 +16,7 @@ import { createMetrics, startMetricsServer } from './metrics.ts';
 import { createPool } from './postgres.ts';
 import { connectionOptions, createTemporalClient } from './temporal.ts';
 import { registerWorker } from './worker-registry.ts';
+import { useLeanWorkflowThreads } from './workflow-thread.ts';
 
 const SHIPPED_HANDLERS = fileURLToPath(new URL('../handlers', import.meta.url));
 /** A statement of an activity has five seconds of patience; a connection must not use them up alone. */
@@ -31,6 +32,7 @@ const GRACE = '20s';
 export async function startWorker(config: Config, log: Log): Promise<void> {
   const stopping = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stopping.abort());
+  useLeanWorkflowThreads();
   Runtime.install({ shutdownSignals: [], logger: temporalLog(log) });
 
   const handlers = await loadHandlers(SHIPPED_HANDLERS, ...(config.ALMANAC_HANDLERS ? [config.ALMANAC_HANDLERS] : [])).catch(

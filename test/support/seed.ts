@@ -1,6 +1,7 @@
 /** Rows for tests that look at one statement: a job as the use cases would leave it, without going through them. */
 
 import { newJobId } from '../../src/jobs/ids.ts';
+import { durationMs } from '../../src/jobs/time/duration.ts';
 import type { Pool } from '../../src/postgres.ts';
 
 export type SeededJob = { id: string; team: string; clock: string; hash: string };
@@ -26,14 +27,17 @@ export async function seedJob(
     maxAttempts = 3,
     pauseAfterFailures = null as number | null,
     offsetS = 0,
-    timeoutMs = 10_000 as number | null,
+    timeoutMs = undefined as number | null | undefined,
     document: changed = {} as object,
   } = {},
 ): Promise<SeededJob> {
   const id = newJobId();
   const team = 'default';
   const hash = `every-${everyS}`;
-  const document = JSON.stringify({ ...DOCUMENT, name: id, ...changed });
+  const whole = { ...DOCUMENT, name: id, ...changed };
+  const document = JSON.stringify(whole);
+  // null is what was written before this was kept
+  const measuredMs = timeoutMs === undefined ? durationMs(whole.timeout) : timeoutMs;
   await pool.query(
     `WITH job AS (
        INSERT INTO jobs (id, team, name, priority, state, generation, document, clock_id, created_by, created_at, updated_at)
@@ -51,7 +55,7 @@ export async function seedJob(
   await pool.query(
     `INSERT INTO job_runtime (job_id, team, job_name, generation, priority, queue, overlap, catch_up, catch_up_window_ms, max_attempts, pause_after_failures, offset_s, next_run_at, timeout_ms)
      VALUES ($1, $2, $1, 1, 3, 'default', $3, $4, $5, $6, $7, $8, now(), $9)`,
-    [id, team, overlap, catchUp, windowMs, maxAttempts, pauseAfterFailures, offsetS, timeoutMs],
+    [id, team, overlap, catchUp, windowMs, maxAttempts, pauseAfterFailures, offsetS, measuredMs],
   );
   return { id, team, clock: id, hash };
 }
