@@ -1,4 +1,5 @@
 /** Measuring two things by turns, so that what else happens on the machine happens to both. */
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Several readings of one thing. */
 export type Readings = { median: number; min: number; max: number; values: number[] };
@@ -20,16 +21,21 @@ export function percentile(values: readonly number[], share: number): number {
 
 /**
  * Measures every side once per round. The order turns round each time, so that no side always runs in the other's wake.
+ * @param restMs pause before each, in which what the side before has left behind comes to an end, milliseconds.
  * @returns the readings of each side, round by round.
  */
 export async function alternate<Side extends string, T>(
   rounds: number,
   sides: Record<Side, (round: number) => Promise<T>>,
+  restMs = 0,
 ): Promise<Record<Side, T[]>> {
   const names = Object.keys(sides) as Side[];
   const readings = Object.fromEntries(names.map((name) => [name, [] as T[]])) as Record<Side, T[]>;
   for (let round = 0; round < rounds; round += 1) {
-    for (const name of round % 2 === 0 ? names : names.toReversed()) readings[name].push(await sides[name](round));
+    for (const name of round % 2 === 0 ? names : names.toReversed()) {
+      await sleep(restMs);
+      readings[name].push(await sides[name](round));
+    }
   }
   return readings;
 }

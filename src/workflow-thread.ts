@@ -3,25 +3,20 @@
  *
  * The SDK enters its sandbox about nine times per execution, each time with a time limit, for which Node starts and joins a thread of its own: a fifth of all
  * that a worker spends. The limit is there for code that never returns; the only workflow code here is ours, and the SDK's own detection of a stuck
- * workflow task stays. So the limit is left out. The thread also gets room for young objects, which halves the collections of garbage.
+ * workflow task stays. So the limit is left out. So is the stack trace that it takes of every promise, for a query that nothing here asks.
  *
  * This file is imported twice: by the worker, which puts itself between the SDK and `new Worker`, and as the first thing in each of those threads.
  */
+import v8 from 'node:v8';
 import vm from 'node:vm';
 import workerThreads, { isMainThread, type WorkerOptions } from 'node:worker_threads';
 
 const THREAD_OF_THE_SDK = /[\\/]@temporalio[\\/]worker[\\/].*[\\/]workflow-worker-thread\b/;
-/** MiB; Node's own choice is 48. */
-const YOUNG_OBJECTS_MB = 128;
 
-/** What a thread is started with: the SDK's for workflow code gets this file and the room, any other what was asked for. */
+/** What a thread is started with: the SDK's for workflow code gets this file first, any other what was asked for. */
 export function threadOptions(file: string | URL, options: WorkerOptions | undefined): WorkerOptions | undefined {
   if (!THREAD_OF_THE_SDK.test(String(file))) return options;
-  return {
-    ...options,
-    execArgv: ['--import', import.meta.url],
-    resourceLimits: { ...options?.resourceLimits, maxYoungGenerationSizeMb: YOUNG_OBJECTS_MB },
-  };
+  return { ...options, execArgv: ['--import', import.meta.url] };
 }
 
 /** From now on the SDK's threads for workflow code are lean ones. Before the first `Worker.create`. */
@@ -43,4 +38,7 @@ export function dropTimeLimits(script: Pick<vm.Script, 'runInContext'>): void {
   };
 }
 
-if (!isMainThread) dropTimeLimits(vm.Script.prototype);
+if (!isMainThread) {
+  dropTimeLimits(vm.Script.prototype);
+  v8.promiseHooks.createHook = () => () => undefined;
+}

@@ -1,6 +1,6 @@
 /** `create-async`: the same POST with `Prefer: respond-async`, against raw `schedule.create`; then the wait until Temporal has all of them. */
 import { alternate, percentile, ratios, readingsOf } from '../rounds.ts';
-import { allInTemporal, CONCURRENCY, type CreatedJob, sampleOf, seenInTemporal, startCreating } from './creating.ts';
+import { allInTemporal, CONCURRENCY, type CreatedJob, REST_MS, sampleOf, seenInTemporal, startCreating } from './creating.ts';
 import type { Row } from './row.ts';
 
 const ROUND_MS = 2_000;
@@ -13,19 +13,23 @@ export const createAsync: Row = async (context) => {
   try {
     await creating.warm({ prefer: 'respond-async' });
     await allInTemporal(creating.almanac);
-    const readings = await alternate(context.rounds, {
-      ours: async () => {
-        const result = await creating.ours(ROUND_MS, { prefer: 'respond-async' });
-        jobs.push(...result.jobs);
-        return {
-          count: result.jobs.length,
-          seconds: result.seconds,
-          latenciesMs: result.latenciesMs,
-          drainS: await allInTemporal(creating.almanac),
-        };
+    const readings = await alternate(
+      context.rounds,
+      {
+        ours: async () => {
+          const result = await creating.ours(ROUND_MS, { prefer: 'respond-async' });
+          jobs.push(...result.jobs);
+          return {
+            count: result.jobs.length,
+            seconds: result.seconds,
+            latenciesMs: result.latenciesMs,
+            drainS: await allInTemporal(creating.almanac),
+          };
+        },
+        raw: async () => ({ ...(await creating.raw(ROUND_MS)), drainS: 0 }),
       },
-      raw: async () => ({ ...(await creating.raw(ROUND_MS)), drainS: 0 }),
-    });
+      REST_MS,
+    );
     const rates = (side: 'ours' | 'raw') => readings[side].map(({ count, seconds }) => count / seconds);
     const latency = (side: 'ours' | 'raw', share: number) =>
       readingsOf(readings[side].map(({ latenciesMs }) => percentile(latenciesMs, share)));

@@ -1,6 +1,6 @@
 /** `create`: POST /api/v1/jobs, each job with a cron of its own, against raw `schedule.create` at equal concurrency. Only replies that say `synced` count. */
 import { alternate, percentile, ratios, readingsOf } from '../rounds.ts';
-import { allInTemporal, CONCURRENCY, sampleOf, seenInTemporal, startCreating } from './creating.ts';
+import { allInTemporal, CONCURRENCY, REST_MS, sampleOf, seenInTemporal, startCreating } from './creating.ts';
 import type { Row } from './row.ts';
 
 const ROUND_MS = 4_000;
@@ -11,17 +11,21 @@ export const create: Row = async (context) => {
   try {
     await creating.warm();
     await allInTemporal(creating.almanac);
-    const readings = await alternate(context.rounds, {
-      ours: async () => {
-        const { jobs, seconds, latenciesMs } = await creating.ours(ROUND_MS);
-        await allInTemporal(creating.almanac);
-        return { count: jobs.filter(({ sync }) => sync === 'synced').length, replies: jobs.length, jobs, seconds, latenciesMs };
+    const readings = await alternate(
+      context.rounds,
+      {
+        ours: async () => {
+          const { jobs, seconds, latenciesMs } = await creating.ours(ROUND_MS);
+          await allInTemporal(creating.almanac);
+          return { count: jobs.filter(({ sync }) => sync === 'synced').length, replies: jobs.length, jobs, seconds, latenciesMs };
+        },
+        raw: async () => {
+          const { count, seconds, latenciesMs } = await creating.raw(ROUND_MS);
+          return { count, replies: count, jobs: [], seconds, latenciesMs };
+        },
       },
-      raw: async () => {
-        const { count, seconds, latenciesMs } = await creating.raw(ROUND_MS);
-        return { count, replies: count, jobs: [], seconds, latenciesMs };
-      },
-    });
+      REST_MS,
+    );
     const rates = (side: 'ours' | 'raw') => readings[side].map(({ count, seconds }) => count / seconds);
     const latency = (side: 'ours' | 'raw', share: number) =>
       readingsOf(readings[side].map(({ latenciesMs }) => percentile(latenciesMs, share)));

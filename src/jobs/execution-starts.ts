@@ -19,8 +19,8 @@ const SCHEDULED_BY = defineSearchAttributeKey('TemporalScheduledById', SearchAtt
 const NOTE_AFTER_MS = 50;
 /** An older run of the same workflow id may be just about to close; it is asked again after these pauses. */
 const SAME_ID_PAUSES_MS = [30, 100, 300];
-/** Starts under way at once, per process: enough to keep Temporal busy, and a burst of thousands waits here instead of there, where it would time out. */
-const IN_FLIGHT = 16;
+/** Starts under way at once, per process: so many that Temporal can write them in groups, and a burst of thousands waits here instead of there, where it would time out. */
+const IN_FLIGHT = 64;
 /** After this time in line the controller may have started the row; milliseconds, a little under its own patience. */
 const LONG_IN_LINE_MS = 1_500;
 
