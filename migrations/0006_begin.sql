@@ -4,7 +4,7 @@
 -- Longest time of one attempt as the current generation says; null: written before this was kept, so that the claim comes in a statement of its own.
 ALTER TABLE job_runtime ADD COLUMN timeout_ms bigint;
 
--- Takes the right to make the next call of an admitted row that is due and whose attempts last at most p_short_ms, for the run that begins to serve it.
+-- Takes the right to make the first call (or the first again, after a crash) of an admitted row that is due and whose attempts last at most p_short_ms, for the run that begins to serve it.
 -- The conditions are those of admit_queued for "yours" and of claim_execution for "run", in one guarded UPDATE. An empty row: ask these two.
 CREATE FUNCTION claim_at_once(p_team text, p_partition_at timestamptz, p_id text, p_workflow_id text, p_run_id text, p_short_ms bigint) RETURNS job_executions
 LANGUAGE plpgsql AS $$
@@ -17,6 +17,7 @@ BEGIN
     FROM job_runtime r
    WHERE e.partition_at = p_partition_at AND e.id = p_id AND e.team = p_team AND r.job_id = e.job_id AND e.workflow_id = p_workflow_id
      AND e.status IN ('queued', 'running') AND e.counted AND NOT e.waiting AND e.cancel_requested_at IS NULL AND e.due_at <= clock_timestamp()
+     AND e.tries = 0 -- a later try waits for its backoff first
      AND coalesce(e.timeout_ms, CASE WHEN NOT e.pinned AND (e.status = 'queued' OR e.generation = r.generation) THEN r.timeout_ms END) <= p_short_ms
      AND (e.status = 'running' OR NOT (
            (r.paused_at IS NOT NULL AND (e.trigger IN ('schedule', 'once') OR r.block_manual)) OR (NOT r.enabled AND e.trigger IN ('schedule', 'once'))))

@@ -2,7 +2,7 @@
 import { activityInfo } from '@temporalio/activity';
 import type { Config } from '../config.ts';
 import { type BegunRow, beginQueued, beginSlot } from '../jobs/beginning-store.ts';
-import { planOf, SHORT_TARGET_MS } from '../jobs/execution-plan.ts';
+import { backoffMs, planOf, SHORT_TARGET_MS } from '../jobs/execution-plan.ts';
 import type { ClaimedCall } from '../jobs/execution-store.ts';
 import { partitionAtOf } from '../jobs/ids.ts';
 import { isSlot, nextSlot } from '../jobs/time/oracle.ts';
@@ -106,14 +106,15 @@ function beginningOf(row: BegunRow): Beginning {
   if (row.decision === 'early') return { decision: 'early', execution, dueAt: row.due_at.getTime() };
   if (row.decision !== 'run') return { decision: row.decision, execution, reason: row.reason };
   const plan = planOf(row.document!, row.timeout_ms ? Number(row.timeout_ms) : null);
-  const dueAt = row.due_at.getTime();
+  const due = row.due_at.getTime();
   return {
     decision: 'run',
     execution,
-    dueAt,
+    // tries that are recorded are of a run that died before it could wait for the next one
+    dueAt: row.tries === 0 ? due : Math.max(due, Date.now() + backoffMs(plan, row.tries)),
     triesDone: row.tries,
     timeoutMs: plan.timeoutMs,
-    deadlineAt: plan.deadlineMs === null ? null : Math.max(dueAt, Date.now()) + plan.deadlineMs,
+    deadlineAt: plan.deadlineMs === null ? null : Math.max(due, Date.now()) + plan.deadlineMs,
     long: plan.timeoutMs > SHORT_TARGET_MS,
     first: null,
   };

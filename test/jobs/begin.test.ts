@@ -70,13 +70,13 @@ const rowOf = async (id: string) =>
   (await pool.query('SELECT status, attempt, run_id, reason, generation::int FROM job_executions WHERE id = $1', [id])).rows[0];
 const attemptsOf = async (id: string) =>
   (await pool.query('SELECT attempt, status FROM job_attempts WHERE execution_id = $1 ORDER BY attempt', [id])).rows;
-const record = (id: string, attempt: number, status: string) =>
+const record = (id: string, attempt: number, status: string, final = true) =>
   recordOutcomes(pool, [
     {
       ...keyOf(id),
       attempt,
       status,
-      final: true,
+      final,
       startedAt: new Date().toISOString(),
       finishedAt: new Date().toISOString(),
       error: status === 'succeeded' ? null : { type: 'network', message: 'refused', attempt },
@@ -174,6 +174,14 @@ test('a repeat after a crash takes a new claim, tells of the lost one, and fence
   await record(id, 2, 'failed');
   assert.equal((await rowOf(id)).status, 'failed');
   assert.equal((await begin(id, 'run-3'))?.decision, 'ended');
+});
+
+test('after a recorded failure nothing is claimed at once: the next try has a backoff to wait for', async () => {
+  const id = await trigger(await seedJob(pool));
+  await begin(id);
+  await record(id, 1, 'failed', false);
+  const row = await begin(id, 'run-2');
+  assert.deepEqual([row?.decision, row?.attempt, row?.decision === 'run' && row.tries], ['run', null, 1]);
 });
 
 test('the newest definition is what runs, unless the execution is pinned to an older one', async () => {

@@ -195,7 +195,9 @@ describe('the clock of a job', () => {
   test('moves with the category to another queue', async () => {
     const { id } = await create({ name: 'moved', schedule: { every: '1h' } });
     await patch(id, { category: 'batch' });
-    assert.deepEqual([(await clockOf(it.pool, id))?.queue, (await membersOf(it.pool, id)).length], ['slow', 2]);
+    // the membership before it is kept unless both were made in the same millisecond
+    const open = (await membersOf(it.pool, id)).filter((member) => member.valid_to === Number.POSITIVE_INFINITY);
+    assert.deepEqual([(await clockOf(it.pool, id))?.queue, open.length], ['slow', 1]);
   });
 
   test('is emptied by enabled: false and filled again by enabled: true', async () => {

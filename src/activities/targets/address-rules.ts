@@ -3,6 +3,7 @@
  * host:port pairs of `deny`, and never a link-local or metadata address: those hand out the credentials of the machine we run on.
  * Every form that carries an IPv4 address inside an IPv6 one is judged by both.
  */
+import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import ipaddr from 'ipaddr.js';
 
@@ -100,7 +101,8 @@ export function literalAddressProblem(url: string, rules: AddressRules): string 
   if (parsed.username !== '' || parsed.password !== '') return 'a URL may not carry a user name or password; use a header';
   const host = hostOf(parsed);
   const port = portOf(parsed);
-  return ipaddr.isValid(host) ? rules.addressProblem(host, host, port) : rules.hostProblem(host, port);
+  // the URL has been read by then: whatever was written, an address is in its plain form now
+  return isIP(host) !== 0 ? rules.addressProblem(host, host, port) : rules.hostProblem(host, port);
 }
 
 /** The host without the brackets of IPv6. */
