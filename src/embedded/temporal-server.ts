@@ -25,7 +25,7 @@ const READY_WITHIN_MS = 60_000;
 /** How long Temporal keeps closed workflows. Our rows are kept longer; this is how long live detail can be seen. */
 const RETENTION = '7d';
 
-/** The same values as deploy/temporal/dynamicconfig.yaml: the defaults allow 30 scheduled starts and 10 list calls a second, and strand tasks of a burst for seconds. */
+/** The same values as deploy/temporal/dynamicconfig.yaml: the defaults allow 30 scheduled starts and 10 list calls a second, strand tasks of a burst for seconds, and read the search attributes at every call. */
 const DYNAMIC_CONFIG: Record<string, unknown> = {
   'worker.schedulerNamespaceStartWorkflowRPS': 500,
   'worker.perNamespaceWorkerCount': 2,
@@ -35,6 +35,7 @@ const DYNAMIC_CONFIG: Record<string, unknown> = {
   'matching.numTaskqueueWritePartitions': 1,
   'matching.numTaskqueueReadPartitions': 1,
   'system.enableActivityEagerExecution': true,
+  'system.forceSearchAttributesCacheRefreshOnRead': false,
 };
 
 /**
