@@ -60,7 +60,7 @@ export function createJobCreation({
     const services = servicesOf(job.document);
     const outcome = idempotency
       ? await inTransaction(pool, async (tx) => {
-          await claimIdempotencyKey(tx, idempotency, jobView(job, queueOf));
+          await claimIdempotencyKey(tx, idempotency, jobView(job));
           const inserted = await jobInsert(tx, caller, job, facts, services, once);
           // nothing was written, so the key must not be kept either
           if (!inserted.created) throw await refusal(tx, inserted.missingServices, job);

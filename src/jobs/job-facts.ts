@@ -47,10 +47,16 @@ export function factsOf(document: JobDocument, jobId: string, createdAt: Date, q
     queue,
     timing,
     timingHash: timing ? timingHash(timing, queue, document.team) : null,
-    window: { startAt: dateOf(schedule?.startAt), endAt: dateOf(schedule?.endAt) },
+    window: windowOf(schedule),
     offsetS: schedule?.jitter === undefined ? 0 : jitterOffsetS(jobId, durationMs(schedule.jitter)),
   };
 }
+
+/** Between which times a schedule has slots. */
+export const windowOf = (schedule: JobDocument['schedule']): Window => ({
+  startAt: dateOf(schedule?.startAt),
+  endAt: dateOf(schedule?.endAt),
+});
 
 const dateOf = (text: string | undefined): Date | null => (text === undefined ? null : new Date(text));
 

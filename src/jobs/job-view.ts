@@ -1,8 +1,10 @@
 /** The job as GET returns it: the document with what Almanac knows about it. */
 import type { JobDocument } from './job-document.ts';
-import { factsOf, type JobState, type QueueOf, upcomingSlots } from './job-facts.ts';
+import { type JobState, windowOf } from './job-facts.ts';
 import type { Pause, StoredJob, Sync } from './job-store.ts';
 import { formatInstant } from './time/instant.ts';
+import { nextSlots } from './time/oracle.ts';
+import { timingOf } from './time/timing.ts';
 
 /** How many next times a job shows. */
 const NEXT_RUNS = 5;
@@ -35,13 +37,15 @@ export const dispatchChoiceOf = (document: Pick<JobDocument, 'dispatch'>): Dispa
 });
 
 /** The next due times of a job; none while it does not fire. */
-export function nextRunsOf(job: StoredJob, queueOf: QueueOf, now: Date): Date[] {
+export function nextRunsOf(job: StoredJob, now: Date): Date[] {
   if (job.state !== 'active') return [];
   if (!job.clockId) return job.nextRunAt ? [job.nextRunAt] : [];
-  return upcomingSlots(factsOf(job.document, job.id, job.createdAt, queueOf), now, NEXT_RUNS);
+  const { schedule } = job.document;
+  const timing = schedule ? timingOf(schedule, job.createdAt) : null;
+  return timing ? nextSlots(timing, now, NEXT_RUNS, windowOf(schedule)) : [];
 }
 
-export function jobView(job: StoredJob, queueOf: QueueOf, now: Date = new Date()): JobView {
+export function jobView(job: StoredJob, now: Date = new Date()): JobView {
   return {
     id: job.id,
     ...job.document,
@@ -53,7 +57,7 @@ export function jobView(job: StoredJob, queueOf: QueueOf, now: Date = new Date()
     createdAt: job.createdAt.toISOString(),
     updatedAt: job.updatedAt.toISOString(),
     nextRunAt: job.nextRunAt ? formatInstant(job.nextRunAt) : null,
-    nextRuns: nextRunsOf(job, queueOf, now).map(formatInstant),
+    nextRuns: nextRunsOf(job, now).map(formatInstant),
     lastOutcome: job.lastOutcome,
     lastExecution: job.lastExecution,
     dispatchChoice: dispatchChoiceOf(job.document),

@@ -55,7 +55,7 @@ export function createJobs(deps: JobsDeps) {
 
   async function written(job: StoredJob, effects: Effects, options: WriteOptions): Promise<Written<JobView>> {
     const sync = await settle(effects, options.respondAsync, job.sync);
-    return { value: jobView({ ...job, sync }, queueOf), generation: job.generation };
+    return { value: jobView({ ...job, sync }), generation: job.generation };
   }
 
   /**
@@ -73,7 +73,7 @@ export function createJobs(deps: JobsDeps) {
       if (!locked) throw jobNotFound(idOrName);
       if (options.ifMatch && !options.ifMatch(locked.job.generation)) throw jobHasChanged(idOrName, locked.job.generation);
       const result = await work(tx, locked);
-      if (options.idempotency) await claimIdempotencyKey(tx, options.idempotency, jobView(result.job, queueOf));
+      if (options.idempotency) await claimIdempotencyKey(tx, options.idempotency, jobView(result.job));
       return result;
     });
     return written(job, effects, options);
@@ -176,7 +176,7 @@ export function createJobs(deps: JobsDeps) {
     async get(caller: Caller, idOrName: string): Promise<JobView> {
       const job = await jobFind(pool, caller.team, idOrName);
       if (!job) throw jobNotFound(idOrName);
-      return jobView(job, queueOf);
+      return jobView(job);
     },
 
     list: (caller: Caller, query: JobQuery): Promise<JobPage> => jobsList(pool, caller.team, query),

@@ -19,6 +19,19 @@ export type Timing = { calendars: Calendar[]; intervals: Interval[]; timezone: s
  * @param createdAt when the job (or this schedule of it) was created; only `alignTo: creation` reads it, in whole seconds.
  */
 export function timingOf(schedule: Schedule, createdAt: Date): Timing | null {
+  const known = made.get(schedule);
+  if (known && (schedule.alignTo !== 'creation' || known.createdAt === createdAt.getTime())) return known.timing;
+  const timing = compileTiming(schedule, createdAt);
+  made.set(schedule, { createdAt: createdAt.getTime(), timing });
+  return timing;
+}
+
+/** Whoever writes a job needs its timing, its next run and its next runs: one request asks for the same schedule object three times. */
+const made = new WeakMap<Schedule, { createdAt: number; timing: Timing | null }>();
+/** Timings that are in canonical form already. */
+const canonicalTimings = new WeakSet<Timing>();
+
+function compileTiming(schedule: Schedule, createdAt: Date): Timing | null {
   const crons = schedule.cron === undefined ? [] : [schedule.cron].flat();
   if (crons.length === 0 && schedule.every === undefined) return null;
   const intervals = schedule.every === undefined ? [] : [intervalOf(schedule.every, schedule, createdAt)];
@@ -41,6 +54,7 @@ export function onceAt(schedule: Schedule, createdAt: Date): Date | null {
 
 /** Brings a timing into its one canonical form: canonical ranges, no calendar or interval contained in another, sorted, UTC when only intervals are left. */
 export function normaliseTiming(timing: Timing): Timing {
+  if (canonicalTimings.has(timing)) return timing;
   const calendars = withoutContained(timing.calendars.map(canonicalCalendar), (inner, outer) =>
     FIELDS.every((field) => isWithin(inner[field], outer[field])),
   );
@@ -48,7 +62,9 @@ export function normaliseTiming(timing: Timing): Timing {
     timing.intervals.map(({ everyS, offsetS }) => ({ everyS, offsetS })),
     (inner, outer) => inner.everyS % outer.everyS === 0 && inner.offsetS % outer.everyS === outer.offsetS,
   );
-  return { calendars, intervals, timezone: calendars.length === 0 ? 'UTC' : timing.timezone };
+  const canonical = { calendars, intervals, timezone: calendars.length === 0 ? 'UTC' : timing.timezone };
+  canonicalTimings.add(canonical);
+  return canonical;
 }
 
 function canonicalCalendar(calendar: Calendar): Calendar {
