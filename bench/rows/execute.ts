@@ -13,7 +13,7 @@ export const BURST = 300;
 export const CONCURRENCY = 16;
 export const RATE_PER_S = 5;
 const AT_RATE = 25;
-/** Bursts before the first that counts: code that has run a few hundred times only is no measure of anything. */
+/** Bursts before the first that counts: code that has run a few times only is no measure of anything. */
 const WARM_BURSTS = 2;
 /** Temporal looks at every workflow task and activity again when its ten seconds are over, and a burst's are over at the same time. */
 const REST_MS = 12_000;

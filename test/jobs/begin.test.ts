@@ -176,6 +176,33 @@ test('a repeat after a crash takes a new claim, tells of the lost one, and fence
   assert.equal((await begin(id, 'run-3'))?.decision, 'ended');
 });
 
+test('a call that was to be cancelled when its worker died is not made again', async () => {
+  const id = await trigger(await seedJob(pool));
+  await begin(id);
+  assert.equal((await cancelExecution(pool, { ...keyOf(id), by: 'test' })).verdict, 'requested');
+  assert.equal((await begin(id, 'run-2'))?.attempt, null);
+  assert.equal((await claimExecution(pool, { ...keyOf(id), runId: 'run-2', tryNumber: 1 })).verdict, 'cancelled');
+});
+
+test('a one-off that comes due is asked for its overlap policy before it is claimed', async () => {
+  const job = await seedJob(pool, { overlap: 'skip' });
+  await begin(await trigger(job));
+  const id = newExecutionId(job.id, 'once');
+  await pool.query(
+    `INSERT INTO job_executions (partition_at, id, team, job_id, job_name, generation, trigger, slot, due_at, status, max_attempts, priority, queue, dispatch, workflow_id)
+     VALUES ($1, $2, 'default', $3, 'once', 1, 'once', now(), now(), 'queued', 3, 3, 'default', 'dedicated', $2)`,
+    [partitionAtOf(id), id, job.id],
+  );
+  assert.deepEqual([(await begin(id))?.decision, (await rowOf(id)).reason], ['skipped', 'skipped_overlap']);
+});
+
+test('the try that ends an execution is counted with the others', async () => {
+  const id = await trigger(await seedJob(pool));
+  await begin(id);
+  await record(id, 1, 'succeeded');
+  assert.equal((await pool.query('SELECT tries FROM job_executions WHERE id = $1', [id])).rows[0].tries, 1);
+});
+
 test('after a recorded failure nothing is claimed at once: the next try has a backoff to wait for', async () => {
   const id = await trigger(await seedJob(pool));
   await begin(id);
