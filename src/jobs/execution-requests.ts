@@ -59,6 +59,7 @@ export function createExecutionRequests({ pool, config, starter }: { pool: Pool;
       dueAt: dueAt.toISOString(),
       priority,
       jobName: row.job_name,
+      dispatch: row.dispatch,
     });
   }
 

@@ -14,6 +14,8 @@ export type ExecutionStart = {
   dueAt: string;
   priority: number;
   jobName: string;
+  /** `pooled`: the workflow is that of a pool, shared with other rows. */
+  dispatch: 'dedicated' | 'pooled';
 };
 
 export type AdmittedRow = {

@@ -24,7 +24,7 @@ export type ExecutionRow = {
   max_attempts: number;
   priority: number;
   queue: string;
-  dispatch: string;
+  dispatch: 'dedicated' | 'pooled';
   workflow_id: string | null;
   run_id: string | null;
   retry_of: string | null;
@@ -67,7 +67,7 @@ export type ExecutionView = {
   durationMs: number | null;
   /** start − (slot + offset); null until it has started. */
   latenessMs: number | null;
-  dispatch: string;
+  dispatch: 'dedicated' | 'pooled';
   queue: string;
   workflowId: string | null;
   runId: string | null;

@@ -44,3 +44,15 @@ export function partitionAtOf(executionId: string): Date | null {
 
 /** Name of the Temporal task queue behind one of our queues. */
 export const taskQueueFor = (queue: string): string => `almanac-${queue}`;
+
+/** The clock that all pooled jobs of one timing, zone, queue and team share. */
+export const pooledClockId = (timingHash: string): string => `clock_${timingHash}`;
+
+/** The pool of the one-offs that are due in the same second. */
+export const bucketPoolId = (team: string, queue: string, dueAt: Date): string => `once-${team}-${queue}-${slotText(dueAt)}`;
+
+/** The pool of triggers that came together. */
+export const newGroupPoolId = (queue: string): string => `group-${queue}-${v7()}`;
+
+/** The pool of a pooled clock's slot that Temporal did not bring in time. */
+export const latePoolId = (clockId: string, slot: Date): string => `${clockId}-late-${slotText(slot)}`;

@@ -101,4 +101,5 @@ export const onceStart = (id: string, workflowId: string, once: OnceValues): Exe
   dueAt: once.dueAt.toISOString(),
   priority: once.priority,
   jobName: once.jobName,
+  dispatch: 'dedicated',
 });

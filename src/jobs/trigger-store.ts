@@ -10,7 +10,7 @@ export type AcceptedTrigger = {
   max_attempts: number;
   priority: number;
   queue: string;
-  dispatch: string;
+  dispatch: 'dedicated' | 'pooled';
 };
 export type AdmittedTrigger =
   | AcceptedTrigger

@@ -95,6 +95,7 @@ export function createLateSlots({ pool, bufferLimit }: { pool: Pool; bufferLimit
           dueAt: row.due_at.toISOString(),
           priority,
           jobName: row.job_name,
+          dispatch: 'dedicated' as const,
         };
       });
   }
