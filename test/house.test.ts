@@ -35,6 +35,8 @@ const MAY_USE: Record<string, string[]> = {
   activities: ['activities', 'jobs', 'handlers.ts', 'seam'],
   // What a worker is made of, and what the authors of handlers import.
   'worker.ts': ['activities', 'jobs', 'seam'],
+  // The API with all that it stands on: which addresses a target may have is the rule of those that call it.
+  'api-process.ts': ['api', 'activities', 'jobs', 'seam'],
   'handlers.ts': ['jobs', 'seam'],
   workflows: ['workflows'],
   embedded: ['embedded'],

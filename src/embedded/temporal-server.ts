@@ -62,7 +62,8 @@ export async function startTemporal(options: TemporalOptions): Promise<Running> 
   return running;
 }
 
-function serverArguments(options: TemporalOptions): string[] {
+/** What the `temporal` command is given. */
+export function serverArguments(options: Pick<TemporalOptions, 'port' | 'uiPort' | 'databaseFile' | 'namespace'>): string[] {
   return [
     ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(options.port)],
     ...(options.uiPort === undefined ? ['--headless'] : ['--ui-ip', '127.0.0.1', '--ui-port', String(options.uiPort)]),

@@ -1,0 +1,150 @@
+/** One API process: its stores, its use cases, its routes and its server, in a pair of start and stop. */
+import type { RequestListener } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import manifest from '../package.json' with { type: 'json' };
+import { createAddressRules, literalAddressProblem } from './activities/targets/address-rules.ts';
+import { headerProblems } from './activities/targets/http-request-headers.ts';
+import { createApp } from './api/app.ts';
+import { createExecutionRoutes } from './api/routes-executions.ts';
+import { createJobRoutes } from './api/routes-jobs.ts';
+import { createScheduleRoutes } from './api/routes-schedule.ts';
+import { createServiceRoutes } from './api/routes-services.ts';
+import { startServer } from './api/server.ts';
+import type { Config } from './config.ts';
+import { createApiKeys } from './jobs/api-keys.ts';
+import { createReconciler } from './jobs/clocks/reconcile.ts';
+import { createStarter } from './jobs/execution-starts.ts';
+import { createExecutions } from './jobs/executions.ts';
+import { completeIdempotencyKey, findIdempotentResponse } from './jobs/idempotency.ts';
+import { createJobs } from './jobs/jobs.ts';
+import { createSchedules } from './jobs/schedules.ts';
+import { createServices } from './jobs/services.ts';
+import { createTaskQueueBacklog } from './jobs/task-queue-backlog.ts';
+import { createLog, type Log } from './log.ts';
+import { createMetrics } from './metrics.ts';
+import { missingMigrations } from './migrate.ts';
+import { createPool } from './postgres.ts';
+import { createReadiness } from './readiness.ts';
+import { createTemporalClient } from './temporal.ts';
+
+/** SIGTERM promises an end within 30 s, whatever hangs. */
+const STOP_WITHIN_MS = 29_000;
+/** Patience with what goes on behind answers already given; the controller finishes what is cut off. */
+const DRAIN_BEHIND_MS = 2_000;
+const AGAIN_MS = 1_000;
+/** How long "ready" waits for the first key. */
+const KEY_FIRST_MS = 2_000;
+/** A line per request, each written by itself, costs as much as the rest of our share of a request. */
+const ACCESS_LOG_GATHER_MS = 100;
+
+/**
+ * Starts the API; resolves when it is ready. It starts while Postgres and Temporal are away, and drains on SIGTERM and SIGINT.
+ * @param front puts something between the socket and the application; what it does not know it hands on.
+ */
+export async function startApi(config: Config, log: Log, front: (app: RequestListener) => RequestListener = (app) => app): Promise<void> {
+  const accessLog = createLog('api', config.LOG_LEVEL, ACCESS_LOG_GATHER_MS);
+  const pool = createPool(config, log, 'api');
+  const temporal = createTemporalClient(config);
+  const metrics = createMetrics('api');
+
+  const readiness = createReadiness([
+    {
+      name: 'postgres',
+      run: async () => `answers, ${(await pool.query<{ v: string }>(`SELECT current_setting('server_version') AS v`)).rows[0]?.v}`,
+    },
+    {
+      name: 'temporal',
+      run: async () => {
+        const deadline = Date.now() + 1_900;
+        await temporal.connection.withDeadline(deadline, () =>
+          temporal.workflowService.describeNamespace({ namespace: config.TEMPORAL_NAMESPACE }),
+        );
+        return `answers, namespace ${config.TEMPORAL_NAMESPACE}`;
+      },
+    },
+    {
+      name: 'migrations',
+      run: async () => {
+        const missing = await missingMigrations(pool);
+        if (missing.length > 0) throw new Error(`the database lacks ${missing.join(', ')}; run the migrations`);
+        return 'up to date';
+      },
+    },
+  ]);
+
+  const addressRules = createAddressRules({ allow: config.ALMANAC_TARGET_ALLOW, deny: config.ALMANAC_TARGET_DENY });
+  const targetRules = { urlProblem: (url: string) => literalAddressProblem(url, addressRules), headerProblems };
+  const keys = createApiKeys({ pool, log });
+  const starter = createStarter({ pool, temporal, log });
+  const stopWorkflow = async (workflowId: string, reason: string): Promise<void> => {
+    await temporal.workflow.getHandle(workflowId).terminate(reason);
+  };
+  const reconciler = createReconciler({ pool, temporal, log });
+  const jobs = createJobs({ pool, log, config, targetRules, starter, stopWorkflow, reconciler });
+  const services = createServices({ pool, targetRules });
+  const schedules = createSchedules({ pool, jobs, taskQueueBacklog: createTaskQueueBacklog(temporal) });
+  const executions = createExecutions({ pool, temporal, log, config, starter });
+
+  const publicUrl = config.PUBLIC_URL.replace(/\/$/, '');
+  const app = createApp({
+    config,
+    log,
+    accessLog,
+    metrics,
+    readiness,
+    findKey: keys.find,
+    idempotency: {
+      find: (context) => findIdempotentResponse(pool, context),
+      complete: (context, response) => completeIdempotencyKey(pool, context, response),
+    },
+    groups: [
+      createJobRoutes({ jobs, publicUrl, jobCreated: () => metrics.jobsCreated.inc() }),
+      createServiceRoutes({ services, publicUrl }),
+      createScheduleRoutes({ schedules, executions, publicUrl, inputLimitBytes: config.INPUT_LIMIT_BYTES }),
+      createExecutionRoutes({ executions, publicUrl }),
+    ],
+    version: manifest.version,
+  });
+
+  const stopping = new AbortController();
+  const server = await startServer(front(app), { host: config.HOST, port: config.PORT }).catch((error: NodeJS.ErrnoException) => {
+    const cure = error.code === 'EADDRINUSE' ? '; set PORT to a free one' : '';
+    log.fatal({ error: error.message }, `the API cannot listen on ${config.HOST}:${config.PORT}${cure}`);
+    process.exit(1);
+  });
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void stop(signal));
+  // Whoever hears "ready" may use the first key at once, unless the database is away.
+  await Promise.race([ensureKey(), sleep(KEY_FIRST_MS)]);
+  log.info({ host: config.HOST, port: server.port, groups: config.API_GROUPS }, 'ready');
+
+  /** The first key is there as soon as the database is. */
+  async function ensureKey(): Promise<void> {
+    let said = false;
+    while (!stopping.signal.aborted) {
+      try {
+        if (config.ALMANAC_BOOTSTRAP_KEY) await keys.ensureBootstrapKey(config.ALMANAC_BOOTSTRAP_KEY);
+        else if (!(await keys.exist())) log.warn('there is no API key, so nobody can use the API; set ALMANAC_BOOTSTRAP_KEY');
+        return;
+      } catch (error) {
+        if (!said) log.warn({ error: error instanceof Error ? error.message : String(error) }, 'the bootstrap key waits for the database');
+        said = true;
+        await sleep(AGAIN_MS, undefined, { signal: stopping.signal }).catch(() => {});
+      }
+    }
+  }
+
+  /** Readiness goes first, so that a balancer looks elsewhere; then no new connections; what runs may finish; pools last. */
+  async function stop(signal: string): Promise<void> {
+    if (stopping.signal.aborted) return;
+    log.info({ signal }, 'stopping');
+    setTimeout(() => process.exit(1), STOP_WITHIN_MS).unref();
+    readiness.drain();
+    stopping.abort();
+    await server.close();
+    await Promise.race([Promise.all([starter.drain(), reconciler.drain(), jobs.drain()]), sleep(DRAIN_BEHIND_MS)]);
+    await pool.end();
+    log.info('stopped');
+    // The connection to Temporal is left to the end of the process: a closed one throws out of the timers of calls that are being retried.
+    process.exit(0);
+  }
+}
