@@ -1,19 +1,18 @@
 /** One attempt: claim the right to call, call the target, record what came of it. The same for local and ordinary activities. */
-import { hostname } from 'node:os';
 import { ApplicationFailure, activityInfo, cancellationSignal, heartbeat } from '@temporalio/activity';
-import { backoffMs, type ExecutionPlan, planOf } from '../jobs/execution-plan.ts';
+import { type ExecutionPlan, planOf } from '../jobs/execution-plan.ts';
 import { type ClaimedCall, type ClaimedRow, claimExecution } from '../jobs/execution-store.ts';
 import { partitionAtOf } from '../jobs/ids.ts';
 import type { Log } from '../log.ts';
 import type { Pool } from '../postgres.ts';
-import type { AttemptInput, AttemptResult, FinalStatus, Outcome } from '../workflows/execution-activities.ts';
+import type { AttemptInput, AttemptResult } from '../workflows/execution-activities.ts';
 import type { CallTarget, DefinedCall } from './call-target.ts';
-import { Interruption, type Interruptions } from './interruptions.ts';
+import type { Interruptions } from './interruptions.ts';
+import { decide, outcomeOf } from './outcome.ts';
 import { withPatience } from './patience.ts';
 import type { Recorder } from './record.ts';
 import type { TargetOutcome } from './targets/target-call.ts';
 
-const WORKER = `${hostname()}/${process.pid}`;
 /** Ordinary activities report this often; the workflow takes 10 s of silence for a death. */
 const HEARTBEAT_EVERY_MS = 3_000;
 
@@ -47,24 +46,9 @@ export function createAttempt({ pool, log, callTarget, recorder, interruptions }
       // Nothing is recorded: another worker repeats this try under the same id.
       throw ApplicationFailure.create({ type: 'WorkerStopping', message: 'the worker stopped during the call' });
     }
-    const decided = decide(input, row, plan, outcome, watch.signal);
-    const record: Outcome = {
-      team: input.team,
-      partitionAt: partitionAt.toISOString(),
-      id: input.execution,
-      attempt: row.attempt,
-      status: decided.status,
-      final: decided.retryInMs === null,
-      startedAt: startedAt.toISOString(),
-      finishedAt: new Date().toISOString(),
-      worker: WORKER,
-      ...(decided.reason ? { reason: decided.reason } : {}),
-      ...(outcome.result === undefined ? {} : { result: outcome.result }),
-      ...(outcome.status === 'succeeded'
-        ? {}
-        : { error: { type: outcome.error.type, message: outcome.error.message, attempt: row.attempt } }),
-      ...(responseStatusOf(outcome) === undefined ? {} : { responseStatus: responseStatusOf(outcome)! }),
-    };
+    const made = { ...input, partitionAt, attempt: row.attempt, maxAttempts: row.max_attempts, plan, startedAt, interrupted: watch.signal };
+    const decided = decide(made, outcome);
+    const record = outcomeOf(made, outcome, decided);
     const written = await recorder.record(record).catch((error) => {
       log.warn({ execution: input.execution, error: String(error) }, 'an outcome could not be recorded yet; its workflow keeps it');
       return 'unrecorded' as const;
@@ -124,30 +108,3 @@ async function beating<T>(call: () => Promise<T>): Promise<T> {
 
 const isWorkerStopping = (outcome: TargetOutcome): boolean =>
   outcome.status === 'cancelled' && /WORKER_SHUTDOWN/.test(String(cancellationSignal().reason));
-
-function responseStatusOf(outcome: TargetOutcome): number | undefined {
-  const result = outcome.result;
-  return typeof result === 'object' && result !== null && 'status' in result && typeof result.status === 'number'
-    ? result.status
-    : undefined;
-}
-
-/** Whether the outcome ends the execution, and after which pause the next try comes if not. */
-function decide(
-  input: AttemptInput,
-  row: ClaimedCall,
-  plan: ExecutionPlan,
-  outcome: TargetOutcome,
-  interrupted: AbortSignal,
-): { status: FinalStatus; retryInMs: number | null; reason?: string } {
-  if (outcome.status === 'succeeded') return { status: 'succeeded', retryInMs: null };
-  const wish = interrupted.reason instanceof Interruption ? interrupted.reason.wish : null;
-  if (outcome.status === 'cancelled') return { status: 'cancelled', retryInMs: null, ...(wish === 'fenced' ? { reason: 'fenced' } : {}) };
-  const deadlinePassed = input.deadlineAt !== null && Date.now() >= input.deadlineAt;
-  if (deadlinePassed) return { status: 'timed_out', retryInMs: null, reason: 'deadline' };
-  if (!outcome.error.retryable || input.tryNumber >= row.max_attempts) return { status: outcome.status, retryInMs: null };
-  const retryInMs = backoffMs(plan, input.tryNumber, outcome.error.retryAfterMs);
-  if (input.deadlineAt !== null && Date.now() + retryInMs >= input.deadlineAt)
-    return { status: 'timed_out', retryInMs: null, reason: 'deadline' };
-  return { status: outcome.status, retryInMs };
-}

@@ -20,6 +20,8 @@ export class Interruption extends Error {
 
 type Watched = { partitionAt: Date; id: string; attempt: number; since: number; controller: AbortController };
 
+export type Watch = { signal: AbortSignal; end: () => void; abort: (reason: unknown) => void };
+
 export type Interruptions = ReturnType<typeof createInterruptions>;
 
 export function createInterruptions({ pool, log }: { pool: Pool; log: Log }) {
@@ -47,12 +49,12 @@ export function createInterruptions({ pool, log }: { pool: Pool; log: Log }) {
   timer.unref();
 
   return {
-    /** A signal that fires when the call should stop; its reason is an Interruption. Call `end` when the call is over. */
-    watch(call: { partitionAt: Date; id: string; attempt: number }): { signal: AbortSignal; end: () => void } {
+    /** A signal that fires when the call should stop; its reason is an Interruption, or what `abort` was told. Call `end` when the call is over. */
+    watch(call: { partitionAt: Date; id: string; attempt: number }): Watch {
       const controller = new AbortController();
       const key = keyOf(call);
       watched.set(key, { ...call, since: Date.now(), controller });
-      return { signal: controller.signal, end: () => watched.delete(key) };
+      return { signal: controller.signal, end: () => watched.delete(key), abort: (reason) => controller.abort(reason) };
     },
     close(): void {
       clearInterval(timer);

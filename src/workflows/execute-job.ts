@@ -10,7 +10,6 @@ import {
   ActivityFailure,
   ApplicationFailure,
   CancellationScope,
-  CancelledFailure,
   isCancellation,
   proxyActivities,
   proxyLocalActivities,
@@ -19,6 +18,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { AttemptInput, AttemptResult, Beginning, ExecuteJobInput, ExecutionActivities, FinalStatus } from './execution-activities.ts';
+import { FIRST_PAUSE_MS, jittered, longer, patiently, sleepUntil } from './patience.ts';
 
 /** How long one local try of a statement may take: five seconds of patience inside, and some for the way. */
 const STATEMENT_MS = 8_000;
@@ -28,8 +28,6 @@ const BEGIN_MS = 30_000;
 const AROUND_CALL_MS = 15_000;
 /** Between two calls the worker of a long target reports at least this often; silence for this long means it died. */
 const HEARTBEAT_MS = 10_000;
-const FIRST_PAUSE_MS = 1_000;
-const LONGEST_PAUSE_MS = 60_000;
 /** A try whose worker dies this often is given up. */
 const MOST_CRASHES = 20;
 
@@ -110,24 +108,4 @@ async function attemptOnce(input: AttemptInput, timeoutMs: number, long: boolean
       await sleep(jittered(pauseMs));
     }
   }
-}
-
-/** Repeats a statement until Postgres takes it: durable pauses of 1 s growing to 60 s, so that no task slot is held meanwhile. */
-async function patiently<T>(statement: () => Promise<T>): Promise<T> {
-  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = longer(pauseMs)) {
-    try {
-      return await statement();
-    } catch (error) {
-      if (isCancellation(error) || error instanceof CancelledFailure) throw error;
-      await sleep(jittered(pauseMs));
-    }
-  }
-}
-
-const longer = (pauseMs: number): number => Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
-const jittered = (pauseMs: number): number => Math.round(pauseMs * (0.75 + Math.random() * 0.5));
-
-async function sleepUntil(at: number): Promise<void> {
-  const ms = at - Date.now();
-  if (ms > 0) await sleep(ms);
 }

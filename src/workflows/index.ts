@@ -1,2 +1,3 @@
 /** Every workflow that a worker of Almanac runs; the entry of the bundle. */
 export { executeJob } from './execute-job.ts';
+export { servePool, serveSlot } from './serve-pool.ts';

@@ -1,0 +1,123 @@
+-- Recording what came of pooled calls: the same rules as record_outcomes in 0007, for many rows in one statement (semantics.md 3, 4, 20).
+
+-- Records outcomes of pooled calls as record_outcomes does, in sets: [{ team, partitionAt, id, attempt, status, final, startedAt, finishedAt, responseStatus, result, error, reason,
+-- worker, retryInMs }] in the order in which they came about. One that fails with retries left is promoted: it leaves the pool, and `released` starts a workflow of its own.
+-- Rows without an id carry nothing but what was released.
+CREATE FUNCTION record_pool(p_outcomes json)
+RETURNS TABLE (id text, applied boolean, status text, reason text, job_name text, trigger text, started_at timestamptz, finished_at timestamptz, due_at timestamptz, released json)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  v_now   timestamptz;
+  v_done  text[];
+  v_one   record;
+  v_rest  json;
+BEGIN
+  PERFORM 1 FROM job_runtime r
+    WHERE r.job_id IN (SELECT left(o.id, 40) FROM json_to_recordset(p_outcomes) AS o(id text))
+    ORDER BY r.job_id FOR UPDATE;
+  v_now := clock_timestamp();
+
+  RETURN QUERY
+  WITH o AS MATERIALIZED (
+    SELECT o.*, row_number() OVER () AS n FROM json_to_recordset(p_outcomes) AS o(
+      team text, "partitionAt" timestamptz, id text, attempt integer, status text, final boolean, "startedAt" timestamptz, "finishedAt" timestamptz,
+      "responseStatus" integer, result json, error json, reason text, worker text)
+  ), ended AS (
+    UPDATE job_executions e
+       SET status = o.status, reason = coalesce(o.reason, e.reason), counted = false, tries = e.tries + 1, finished_at = v_now,
+           result = coalesce(o.result, e.result), error = CASE WHEN o.status = 'succeeded' THEN NULL ELSE coalesce(o.error, e.error) END
+      FROM o
+     WHERE e.partition_at = o."partitionAt" AND e.id = o.id AND e.team = o.team AND e.status IN ('queued', 'running') AND e.counted AND NOT e.waiting
+       AND (e.attempt = o.attempt OR o.status = 'succeeded') AND (o.final OR o.status = 'succeeded')
+    RETURNING e.partition_at, e.id, e.team, e.job_id, e.job_name, e.status, e.reason, e.trigger, e.slot, e.started_at, e.due_at, o.n, o.attempt, o."startedAt" AS call_started,
+              o."finishedAt" AS call_finished, o."responseStatus" AS response_status, o.error, o.worker
+  ), attempts AS (
+    INSERT INTO job_attempts (partition_at, execution_id, attempt, team, status, started_at, finished_at, response_status, error, worker)
+    SELECT e.partition_at, e.id, e.attempt, e.team, e.status, e.call_started, e.call_finished, e.response_status, e.error, e.worker FROM ended e
+    ON CONFLICT DO NOTHING
+  ), per_job AS (
+    SELECT e.job_id, count(*)::integer AS ended, max(e.n) AS last, max(e.n) FILTER (WHERE e.status = 'succeeded') AS last_success, bool_or(e.trigger = 'once') AS once
+      FROM ended e GROUP BY e.job_id
+  ), runtime AS (
+    UPDATE job_runtime r
+       SET active = r.active - j.ended,
+           consecutive_failures = CASE WHEN j.last_success IS NULL THEN r.consecutive_failures ELSE 0 END
+             + (SELECT count(*) FROM ended f WHERE f.job_id = r.job_id AND f.n > coalesce(j.last_success, 0) AND f.status IN ('failed', 'timed_out')),
+           last_outcome = e.status,
+           last_execution = json_build_object('id', e.id, 'status', e.status, 'slot', iso_time(e.slot), 'startedAt', iso_time(e.started_at), 'finishedAt', iso_time(v_now),
+                                              'durationMs', round(extract(epoch FROM v_now - e.started_at) * 1000)),
+           next_run_at = CASE WHEN j.once THEN NULL ELSE r.next_run_at END
+      FROM per_job j JOIN ended e ON e.job_id = j.job_id AND e.n = j.last
+     WHERE r.job_id = j.job_id
+  ), finished AS (
+    UPDATE jobs j SET state = 'finished', updated_at = v_now FROM ended e WHERE e.trigger = 'once' AND j.id = e.job_id AND j.state IN ('active', 'paused')
+  )
+  SELECT e.id, true, e.status, e.reason, e.job_name, e.trigger, e.started_at, v_now, e.due_at, NULL::json FROM ended e;
+
+  -- A job that should be paused now, or that has somebody waiting.
+  FOR v_one IN
+    SELECT r.team, r.job_id, r.consecutive_failures, r.waiting > 0 AND r.active <= 0 AS release,
+           r.paused_at IS NULL AND r.enabled AND r.consecutive_failures >= r.pause_after_failures AS pause
+      FROM job_runtime r
+     WHERE r.job_id IN (SELECT left(o.id, 40) FROM json_to_recordset(p_outcomes) AS o(id text))
+       AND ((r.waiting > 0 AND r.active <= 0) OR (r.pause_after_failures IS NOT NULL AND r.consecutive_failures >= r.pause_after_failures AND r.paused_at IS NULL AND r.enabled))
+  LOOP
+    IF v_one.pause AND EXISTS (
+      SELECT 1 FROM json_to_recordset(p_outcomes) AS o(id text, status text) WHERE left(o.id, 40) = v_one.job_id AND o.status IN ('failed', 'timed_out')
+    ) THEN
+      PERFORM pause_after_failures(v_one.team, v_one.job_id, v_one.consecutive_failures);
+    END IF;
+    IF v_one.release THEN
+      RETURN QUERY SELECT NULL::text, NULL::boolean, NULL::text, NULL::text, NULL::text, NULL::text, NULL::timestamptz, NULL::timestamptz, NULL::timestamptz,
+                          release_next(v_one.team, v_one.job_id);
+    END IF;
+  END LOOP;
+
+  -- What did not end its row: a try with others to follow, or an outcome that comes too late.
+  FOR v_one IN
+    SELECT o.* FROM json_to_recordset(p_outcomes) AS o(
+        team text, "partitionAt" timestamptz, id text, attempt integer, status text, final boolean, "startedAt" timestamptz, "finishedAt" timestamptz,
+        "responseStatus" integer, result json, error json, reason text, worker text, "retryInMs" double precision)
+      JOIN job_executions e ON e.partition_at = o."partitionAt" AND e.id = o.id AND e.team = o.team
+     WHERE NOT (e.status = o.status AND e.finished_at = v_now)
+     ORDER BY o.id
+  LOOP
+    RETURN QUERY SELECT * FROM record_promoting(v_one.team, v_one."partitionAt", v_one.id, v_one.attempt, row_to_json(v_one), v_one."retryInMs");
+  END LOOP;
+END $$;
+
+-- One outcome as record_outcomes takes it; if the row stays open for a next try, it leaves its pool.
+CREATE FUNCTION record_promoting(p_team text, p_partition_at timestamptz, p_id text, p_attempt integer, p_outcome json, p_retry_in_ms double precision)
+RETURNS TABLE (id text, applied boolean, status text, reason text, job_name text, trigger text, started_at timestamptz, finished_at timestamptz, due_at timestamptz, released json)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  v_recorded  record;
+  v_row       job_executions%ROWTYPE;
+BEGIN
+  SELECT * INTO v_recorded FROM record_outcomes(json_build_array(p_outcome)) r;
+  IF v_recorded.applied AND v_recorded.status = 'running' THEN
+    UPDATE job_executions e
+       SET dispatch = 'dedicated', workflow_id = e.id, run_id = NULL, retry_at = clock_timestamp() + make_interval(secs => coalesce(p_retry_in_ms, 0) / 1000.0)
+     WHERE e.partition_at = p_partition_at AND e.id = p_id AND e.team = p_team AND e.attempt = p_attempt AND e.dispatch = 'pooled'
+    RETURNING e.* INTO v_row;
+    v_recorded.released := CASE WHEN v_row.id IS NULL THEN NULL ELSE start_of(v_row) END;
+  END IF;
+  RETURN QUERY SELECT v_recorded.id, v_recorded.applied, v_recorded.status, v_recorded.reason, v_recorded.job_name, v_recorded.trigger, v_recorded.started_at,
+                      v_recorded.finished_at, v_recorded.due_at, v_recorded.released;
+END $$;
+
+-- Ends every unfinished row of a pool whose workflow was cancelled, or gave up.
+CREATE FUNCTION close_pool(p_team text, p_pool text, p_run_id text, p_status text, p_reason text, p_error json) RETURNS TABLE (released json) LANGUAGE sql AS $$
+  WITH unfinished AS MATERIALIZED (
+    SELECT e.partition_at, e.id FROM job_executions e
+     WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.team = p_team AND (e.run_id IS NULL OR e.run_id = p_run_id)
+     ORDER BY e.id
+  )
+  SELECT c.released FROM unfinished u, LATERAL close_execution(p_team, u.partition_at, u.id, p_status, p_reason, p_error, 'almanac') c
+$$;
+
+-- Plans as in 0005.
+ALTER FUNCTION record_pool SET plan_cache_mode = force_generic_plan;
+ALTER FUNCTION record_promoting SET plan_cache_mode = force_generic_plan;
