@@ -2,12 +2,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, NativeConnection, Runtime, Worker, type WorkerOptions, type WorkflowBundleOption } from '@temporalio/worker';
-import { createCallTarget } from './activities/call-target.ts';
 import { createActivities } from './activities/index.ts';
+import { openTargets } from './activities/open-targets.ts';
+import { createQuarantine } from './activities/quarantine/quarantine.ts';
 import { HandlerLoadError } from './activities/targets/handler-load-error.ts';
-import { loadHandlers } from './activities/targets/handler-registry.ts';
-import { createHandlerTarget } from './activities/targets/handler-target.ts';
-import { createHttpTarget } from './activities/targets/http-target.ts';
 import type { Config } from './config.ts';
 import { createStarter } from './jobs/execution-starts.ts';
 import { taskQueueFor } from './jobs/ids.ts';
@@ -18,7 +16,6 @@ import { connectionOptions, createTemporalClient } from './temporal.ts';
 import { registerWorker } from './worker-registry.ts';
 import { useLeanWorkflowThreads } from './workflow-thread.ts';
 
-const SHIPPED_HANDLERS = fileURLToPath(new URL('../handlers', import.meta.url));
 /** A statement of an activity has five seconds of patience; a connection must not use them up alone. */
 const CONNECT_MS = 4_000;
 const AGAIN_MS = 1_000;
@@ -35,13 +32,11 @@ export async function startWorker(config: Config, log: Log): Promise<void> {
   useLeanWorkflowThreads();
   Runtime.install({ shutdownSignals: [], logger: temporalLog(log) });
 
-  const handlers = await loadHandlers(SHIPPED_HANDLERS, ...(config.ALMANAC_HANDLERS ? [config.ALMANAC_HANDLERS] : [])).catch(
-    (error: unknown) => {
-      if (!(error instanceof HandlerLoadError)) throw error;
-      log.fatal({ error: error.message }, 'the worker cannot start');
-      process.exit(1);
-    },
-  );
+  const targets = await openTargets(config).catch((error: unknown) => {
+    if (!(error instanceof HandlerLoadError)) throw error;
+    log.fatal({ error: error.message }, 'the worker cannot start');
+    process.exit(1);
+  });
   const pool = createPool(
     { ...config, DATABASE_CONNECT_TIMEOUT_MS: Math.min(CONNECT_MS, config.DATABASE_CONNECT_TIMEOUT_MS) },
     log,
@@ -50,14 +45,15 @@ export async function startWorker(config: Config, log: Log): Promise<void> {
   const temporal = createTemporalClient(config);
   const metrics = createMetrics('worker');
   const starter = createStarter({ pool, temporal, log });
-  const http = createHttpTarget({ allow: config.ALMANAC_TARGET_ALLOW, deny: config.ALMANAC_TARGET_DENY });
-  const callTarget = createCallTarget({ http, handlers: createHandlerTarget(handlers) });
+  const quarantine = createQuarantine({ config, log });
   const { activities, close } = createActivities({
     pool,
     log,
     config,
     starter,
-    callTarget,
+    callTarget: targets.callTarget,
+    quarantine,
+    stopping: stopping.signal,
     ended: ({ status, trigger, durationS, latenessS }) => {
       metrics.jobsExecuted.inc({ status, trigger });
       metrics.executionDuration.observe({ status }, durationS);
@@ -72,7 +68,7 @@ export async function startWorker(config: Config, log: Log): Promise<void> {
         ...(config.METRICS_TOKEN ? { token: config.METRICS_TOKEN } : {}),
       })
     : null;
-  const registry = registerWorker({ pool, log, queues: config.WORKER_QUEUES, handlers: handlers.describe() });
+  const registry = registerWorker({ pool, log, queues: config.WORKER_QUEUES, handlers: targets.handlers.describe() });
   const bundle = await workflowBundle(config);
 
   try {
@@ -81,7 +77,8 @@ export async function startWorker(config: Config, log: Log): Promise<void> {
     await registry.close();
     await starter.drain();
     close();
-    await http.close();
+    await quarantine.close();
+    await targets.close();
     await metricsServer?.close();
     await pool.end();
   }
@@ -134,6 +131,9 @@ function workerOptions(
     maxConcurrentWorkflowTaskExecutions: config.WORKER_SLOTS,
     maxConcurrentLocalActivityExecutions: config.WORKER_SLOTS,
     maxConcurrentActivityTaskExecutions: config.WORKER_SLOTS,
+    // Activities of pools report every second, and a death is noticed after five.
+    maxHeartbeatThrottleInterval: '2s',
+    defaultHeartbeatThrottleInterval: '2s',
     // An execution is one workflow task as a rule; few stay in memory between two.
     maxCachedWorkflows: 500,
     shutdownGraceTime: GRACE,

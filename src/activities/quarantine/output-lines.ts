@@ -5,15 +5,18 @@ import type { Log } from '../../log.ts';
 /** A longer line is cut in pieces, so that endless output without a line's end does not fill our memory; characters. */
 const LINE_LIMIT = 64 * 1024;
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+/** Node writes dozens of these when it dies, and they say nothing of the call. */
+const NATIVE_FRAME = /^ *\d+: 0x[0-9a-f]+ /;
 type Level = (typeof LEVELS)[number];
 
-/** @param onText gets every line that is not one of the log. */
+/** @param onText gets every line that is not one of the log, but for the frames of a native stack. */
 export function logOutput(stream: Readable, log: Log, onText: (text: string) => void): void {
   let rest = '';
   const pass = (line: string) => {
     if (line === '') return;
     const logged = logLine(line);
     if (logged) log[logged.level](logged.fields, logged.message);
+    else if (NATIVE_FRAME.test(line)) log.debug({ text: line }, 'output of a quarantined call');
     else {
       onText(line);
       log.info({ text: line }, 'output of a quarantined call');
@@ -27,6 +30,7 @@ export function logOutput(stream: Readable, log: Log, onText: (text: string) => 
     for (; rest.length > LINE_LIMIT; rest = rest.slice(LINE_LIMIT)) pass(rest.slice(0, LINE_LIMIT));
   });
   stream.once('close', () => pass(rest));
+  stream.on('error', () => {});
 }
 
 /** What our log says by itself (time, process) is left out. */

@@ -4,11 +4,10 @@
  */
 import { writeFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import { readConfigOrExit } from '../../config.ts';
-import { createLog } from '../../log.ts';
-import { openTargets } from '../open-targets.ts';
+import { createLog, type Log } from '../../log.ts';
+import { openTargets, type Targets } from '../open-targets.ts';
 import { HandlerLoadError } from '../targets/handler-load-error.ts';
-import type { FromQuarantine, QuarantinedCall, ToQuarantine } from './quarantine-messages.ts';
+import type { FromQuarantine, QuarantinedCall, QuarantineSettings, ToQuarantine } from './quarantine-messages.ts';
 
 const nothing = () => {};
 const tell = (message: FromQuarantine): void => void process.send?.(message, nothing);
@@ -20,21 +19,26 @@ process.once('disconnect', endAtOnce);
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, nothing);
 preferredByOutOfMemoryKiller();
 
-const config = readConfigOrExit();
-const log = createLog('quarantine', config.LOG_LEVEL);
-const targets = await openTargets(config).catch((error: unknown) => {
-  if (!(error instanceof HandlerLoadError)) throw error;
-  console.error(error.message);
-  process.exit(1);
-});
+let log: Log;
+let targets: Targets;
 let underWay: AbortController | null = null;
 
 process.on('message', (message: ToQuarantine) => {
-  if (message.kind === 'call') void made(message.call);
+  if (message.kind === 'open') void open(message.settings);
+  else if (message.kind === 'call') void made(message.call);
   else if (message.kind === 'cancel') underWay?.abort(new DOMException(message.reason, 'AbortError'));
   else void end();
 });
-tell({ kind: 'ready' });
+
+async function open(settings: QuarantineSettings): Promise<void> {
+  log = createLog('quarantine', settings.LOG_LEVEL);
+  targets = await openTargets(settings).catch((error: unknown) => {
+    if (!(error instanceof HandlerLoadError)) throw error;
+    console.error(error.message);
+    process.exit(1);
+  });
+  tell({ kind: 'ready' });
+}
 
 async function made(call: QuarantinedCall): Promise<void> {
   const controller = new AbortController();
@@ -53,7 +57,7 @@ async function made(call: QuarantinedCall): Promise<void> {
 /** Without a channel this process goes when nothing is left to do: what a cancelled function still does may come to its end. */
 async function end(): Promise<void> {
   process.off('disconnect', endAtOnce);
-  process.disconnect();
+  process.disconnect?.();
   await targets.close();
 }
 

@@ -7,7 +7,7 @@ import { getHeapStatistics } from 'node:v8';
 import type { Log } from '../../log.ts';
 import type { TargetOutcome } from '../targets/target-call.ts';
 import { logOutput } from './output-lines.ts';
-import type { FromQuarantine, QuarantinedCall, ToQuarantine } from './quarantine-messages.ts';
+import type { FromQuarantine, QuarantinedCall, QuarantineSettings, ToQuarantine } from './quarantine-messages.ts';
 
 const CHILD = fileURLToPath(new URL('./quarantine-child.ts', import.meta.url));
 const READY_WITHIN_MS = 60_000;
@@ -45,10 +45,9 @@ export type QuarantineProcess = {
  * Starts one; resolves when it can take a call.
  * @throws QuarantineStartError, also when `signal` fires before.
  */
-export async function startQuarantineProcess(environment: NodeJS.ProcessEnv, log: Log, signal: AbortSignal): Promise<QuarantineProcess> {
+export async function startQuarantineProcess(settings: QuarantineSettings, log: Log, signal: AbortSignal): Promise<QuarantineProcess> {
   const child = fork(CHILD, [String(process.pid)], {
     execArgv: [`--max-old-space-size=${heapMib()}`],
-    env: environment,
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     // A group of its own: Ctrl-C goes to the worker alone, and a kill takes what the call has started too.
     detached: true,
@@ -67,6 +66,8 @@ export async function startQuarantineProcess(environment: NodeJS.ProcessEnv, log
     await ended;
   };
 
+  const tell = (message: ToQuarantine): void => void child.send(message, () => {});
+  tell({ kind: 'open', settings });
   const ready = new Promise<null>((resolve) => child.once('message', () => resolve(null)));
   const starting = new AbortController();
   const late = sleep(READY_WITHIN_MS, `it was not ready within ${READY_WITHIN_MS / 1_000} s`, {
@@ -80,7 +81,6 @@ export async function startQuarantineProcess(environment: NodeJS.ProcessEnv, log
   }
 
   let calls = 0;
-  const tell = (message: ToQuarantine): void => void child.send(message, () => {});
   return {
     pid: child.pid!,
     calls: () => calls,
@@ -120,7 +120,7 @@ function killGroup(child: ChildProcess): void {
 /** An outcome or a line may still lie in its pipes when a process is gone: `close` comes after the last of them. */
 async function endOf(child: ChildProcess): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
-  child.once('error', (error) => resolve(error.message));
+  child.on('error', (error) => resolve(error.message));
   child.once('exit', (code, signal) => resolve(signal ? `signal ${signal}` : `exit code ${code}`));
   const closed = once(child, 'close').catch(() => {});
   const how = await promise;

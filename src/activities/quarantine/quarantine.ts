@@ -9,11 +9,10 @@
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pLimit from 'p-limit';
-import { type Config, inheritedEnvironment } from '../../config.ts';
 import type { Log } from '../../log.ts';
 import { startDeadline } from '../targets/attempt-deadline.ts';
 import type { TargetOutcome } from '../targets/target-call.ts';
-import type { QuarantinedCall } from './quarantine-messages.ts';
+import type { QuarantinedCall, QuarantineSettings } from './quarantine-messages.ts';
 import { type QuarantineProcess, startQuarantineProcess } from './quarantine-process.ts';
 
 /** A process answers by itself when the time of its call is up; so much later it does not any more. */
@@ -23,7 +22,7 @@ const CANCEL_MS = 1_000;
 const IDLE_MS = 30_000;
 
 export type QuarantineDeps = {
-  config: Pick<Config, 'ALMANAC_HANDLERS' | 'ALMANAC_TARGET_ALLOW' | 'ALMANAC_TARGET_DENY' | 'LOG_LEVEL'>;
+  config: QuarantineSettings;
   log: Log;
   /** How long a process without a call is kept. Default 30 s. */
   idleMs?: number;
@@ -42,7 +41,7 @@ export type Quarantine = {
 };
 
 export function createQuarantine({ config, log, idleMs = IDLE_MS }: QuarantineDeps): Quarantine {
-  const environment = environmentOf(config);
+  const settings = settingsOf(config);
   const inTurn = pLimit(1);
   const closing = new AbortController();
   let kept: QuarantineProcess | null = null;
@@ -87,7 +86,7 @@ export function createQuarantine({ config, log, idleMs = IDLE_MS }: QuarantineDe
     if (kept) return kept;
     await leaving;
     try {
-      const started = await startQuarantineProcess(environment, log, stop);
+      const started = await startQuarantineProcess(settings, log, stop);
       kept = started;
       void started.ended.then(() => {
         if (kept === started) kept = null;
@@ -140,12 +139,11 @@ function cancelled(stop: AbortSignal): Promise<TargetOutcome> {
   return deadline.ended;
 }
 
-/** Our environment, with the settings as we have them. */
-const environmentOf = (config: QuarantineDeps['config']): NodeJS.ProcessEnv => ({
-  ...inheritedEnvironment(),
+/** What can be sent of a whole `Config`; the working directory may change before a process starts. */
+const settingsOf = (config: QuarantineSettings): QuarantineSettings => ({
   ALMANAC_HANDLERS: config.ALMANAC_HANDLERS && resolve(config.ALMANAC_HANDLERS),
-  ALMANAC_TARGET_ALLOW: config.ALMANAC_TARGET_ALLOW.join(','),
-  ALMANAC_TARGET_DENY: config.ALMANAC_TARGET_DENY.join(','),
+  ALMANAC_TARGET_ALLOW: config.ALMANAC_TARGET_ALLOW,
+  ALMANAC_TARGET_DENY: config.ALMANAC_TARGET_DENY,
   LOG_LEVEL: config.LOG_LEVEL,
 });
 
