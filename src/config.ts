@@ -67,6 +67,9 @@ export const environmentSchema = z.object({
   // Workers.
   WORKER_QUEUES: list('default'),
   WORKER_SLOTS: count(100),
+  /** Calls of pooled executions that a worker makes at once, and those to one service, host or handler. A call that lasts over a second counts for its target only. */
+  POOL_CALLS: count(250),
+  POOL_CALLS_PER_TARGET: count(50),
   /** Which queue a job's category runs on, as `category=queue` pairs; a category without a pair runs on `default`. */
   CATEGORY_QUEUES: list(),
   /** Path of a prebuilt workflow bundle; empty means the worker bundles src/workflows at its start. */
@@ -105,7 +108,7 @@ export class ConfigError extends Error {
 }
 
 const KNOWN = Object.keys(environmentSchema.shape);
-const OUR_PREFIXES = /^(ALMANAC_|WORKER_|RATE_LIMIT_|SWEEP_|RECONCILE_|BODY_LIMIT_|BUFFER_LIMIT_)/;
+const OUR_PREFIXES = /^(ALMANAC_|WORKER_|RATE_LIMIT_|SWEEP_|RECONCILE_|BODY_LIMIT_|BUFFER_LIMIT_|POOL_)/;
 
 /**
  * Reads and checks the environment. An empty variable counts as not set.

@@ -3,18 +3,17 @@ import { activityInfo } from '@temporalio/activity';
 import type { Config } from '../config.ts';
 import { type BegunRow, beginQueued, beginSlot } from '../jobs/beginning-store.ts';
 import { backoffMs, planOf, SHORT_TARGET_MS } from '../jobs/execution-plan.ts';
-import type { ClaimedCall } from '../jobs/execution-store.ts';
+import { type ClaimedCall, findLaterTry, type LaterTry } from '../jobs/execution-store.ts';
 import { partitionAtOf } from '../jobs/ids.ts';
 import { isSlot, nextSlot } from '../jobs/time/oracle.ts';
 import type { Timing } from '../jobs/time/timing.ts';
 import type { Pool } from '../postgres.ts';
 import type { Beginning } from '../workflows/execution-activities.ts';
+import { withPartition } from './partitions.ts';
 import { withPatience } from './patience.ts';
 
 /** Clocks whose timing this worker remembers, so that a slot takes one round trip. The hash is checked by admit every time. */
 const REMEMBERED_CLOCKS = 20_000;
-/** Postgres: no partition of relation found for row. */
-const NO_PARTITION = '23514';
 
 /** What admit says of one execution, before anything was tried, and the call that is claimed already where it is short and due. */
 export type Admission = { beginning: Beginning; claimed: ClaimedCall | null };
@@ -46,7 +45,7 @@ export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config,
       }
       const row = await ask(known?.hash ?? null, known ? nextSlot(known.timing, nominal) : null);
       if (!row) return NOBODY;
-      if (row.decision !== 'stale') return admissionOf(row);
+      if (row.decision !== 'stale') return await admissionOf(row);
       remember(input.clock, { hash: row.timing_hash, timing: row.timing });
     }
 
@@ -62,16 +61,15 @@ export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config,
         bufferLimit: config.BUFFER_LIMIT_SLOTS,
         shortMs: SHORT_TARGET_MS,
       };
-      return await withPatience(async () => {
-        try {
-          return await beginSlot(pool, question);
-        } catch (error) {
-          if ((error as { code?: string }).code !== NO_PARTITION) throw error;
-          await pool.query('SELECT ensure_partitions($1)', [nominal]);
-          return await beginSlot(pool, question);
-        }
-      });
+      return await withPatience(() => withPartition(pool, nominal, () => beginSlot(pool, question)));
     }
+  }
+
+  async function admissionOf(row: BegunRow): Promise<Admission> {
+    // tries that are recorded are of a pool that this execution has left, or of a run that died before it could wait for the next one
+    const before =
+      row.decision === 'run' && row.tries > 0 ? await withPatience(() => findLaterTry(pool, partitionAtOf(row.id)!, row.id)) : null;
+    return { beginning: beginningOf(row, before), claimed: row.attempt === null ? null : row };
   }
 
   return {
@@ -91,30 +89,26 @@ export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config,
           shortMs: SHORT_TARGET_MS,
         }),
       );
-      return row ? admissionOf(row) : NOBODY;
+      return row ? await admissionOf(row) : NOBODY;
     },
   };
 }
 
-function admissionOf(row: BegunRow): Admission {
-  return { beginning: beginningOf(row), claimed: row.attempt === null ? null : row };
-}
-
-function beginningOf(row: BegunRow): Beginning {
+function beginningOf(row: BegunRow, before: LaterTry | null): Beginning {
   const execution = row.id;
   if (row.decision === 'wait') return { decision: 'wait', execution };
   if (row.decision === 'early') return { decision: 'early', execution, dueAt: row.due_at.getTime() };
   if (row.decision !== 'run') return { decision: row.decision, execution, reason: row.reason };
   const plan = planOf(row.document!, row.timeout_ms ? Number(row.timeout_ms) : null);
   const due = row.due_at.getTime();
+  const startedAt = before?.started_at?.getTime() ?? Date.now();
   return {
     decision: 'run',
     execution,
-    // tries that are recorded are of a run that died before it could wait for the next one
-    dueAt: row.tries === 0 ? due : Math.max(due, Date.now() + backoffMs(plan, row.tries)),
+    dueAt: row.tries === 0 ? due : (before?.retry_at?.getTime() ?? Math.max(due, Date.now() + backoffMs(plan, row.tries))),
     triesDone: row.tries,
     timeoutMs: plan.timeoutMs,
-    deadlineAt: plan.deadlineMs === null ? null : Math.max(due, Date.now()) + plan.deadlineMs,
+    deadlineAt: plan.deadlineMs === null ? null : Math.max(due, startedAt) + plan.deadlineMs,
     long: plan.timeoutMs > SHORT_TARGET_MS,
     first: null,
   };

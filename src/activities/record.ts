@@ -15,7 +15,9 @@ export type ExecutionEnded = (ended: { status: string; trigger: string; duration
 export type Recorder = ReturnType<typeof createRecorder>;
 
 export function createRecorder({ pool, log, starter, ended }: { pool: Pool; log: Log; starter: Starter; ended: ExecutionEnded }) {
+  /** Says in log and metrics that an execution has ended, and starts what that released. */
   function tell(outcome: Outcome, row: RecordedRow): void {
+    starter.startSoon(row.released);
     if (!row.applied || row.status === 'running') return;
     const finishedAt = row.finished_at?.getTime() ?? Date.now();
     const durationMs = finishedAt - row.started_at.getTime();
@@ -36,9 +38,9 @@ export function createRecorder({ pool, log, starter, ended }: { pool: Pool; log:
       const [row] = await withPatience(() => recordOutcomes(pool, [outcome]));
       if (!row) return null;
       tell(outcome, row);
-      starter.startSoon(row.released);
       return row.status as FinalStatus | 'running';
     },
+    tell,
     startReleased(released: ExecutionStart | null): void {
       starter.startSoon(released);
     },

@@ -90,6 +90,18 @@ export async function claimExecution(
   return rows[0]!;
 }
 
+/** When the try after those that are recorded may come, if anything but the backoff says so, and when the first began. */
+export type LaterTry = { retry_at: Date | null; started_at: Date | null };
+
+export async function findLaterTry(database: Queryable, partitionAt: Date, id: string): Promise<LaterTry | null> {
+  const { rows } = await database.query<LaterTry>({
+    name: 'find-later-try',
+    text: 'SELECT retry_at, started_at FROM job_executions WHERE partition_at = $1 AND id = $2',
+    values: [partitionAt, id],
+  });
+  return rows[0] ?? null;
+}
+
 export type RecordedRow = {
   id: string;
   /** False: a newer claim owns the row, or it had ended. */

@@ -25,7 +25,7 @@ export type TargetCall = {
 };
 
 /** Every kind a failed attempt can have: what a definition's `retry.nonRetryable` may list, and what only we bring about. */
-export const TARGET_ERROR_TYPES = [...RETRY_ERROR_TYPES, 'cancelled'] as const;
+export const TARGET_ERROR_TYPES = [...RETRY_ERROR_TYPES, 'cancelled', 'poisoned'] as const;
 export type TargetErrorType = (typeof TARGET_ERROR_TYPES)[number];
 
 export type TargetError = {

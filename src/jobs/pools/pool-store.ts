@@ -154,13 +154,3 @@ export async function servicesByName(
   });
   return new Map(rows.map((row) => [row.name, { baseUrl: row.base_url, headers: row.headers }]));
 }
-
-/** The timing of a pooled clock, by its hash; null: nobody has it any more. */
-export async function timingByHash<Timing>(database: Queryable, hash: string): Promise<Timing | null> {
-  const { rows } = await database.query<{ timing: Timing }>({
-    name: 'timing-by-hash',
-    text: 'SELECT timing FROM timings WHERE hash = $1',
-    values: [hash],
-  });
-  return rows[0]?.timing ?? null;
-}

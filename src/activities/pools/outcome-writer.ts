@@ -1,0 +1,103 @@
+/**
+ * Writes outcomes of pooled calls in groups (semantics.md 20): while one statement is under way the next outcomes gather, a few milliseconds at least and a hundred rows at most.
+ * While Postgres is away they are kept and tried again; whoever waits for them goes on showing signs of life meanwhile.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type PoolRecord, recordPool } from '../../jobs/pools/pool-store.ts';
+import type { Log } from '../../log.ts';
+import { isPostgresAway, type Pool } from '../../postgres.ts';
+import type { Outcome } from '../../workflows/execution-activities.ts';
+import type { Recorder } from '../record.ts';
+
+/** An outcome of a pooled call, with the pause before the next try if there is one. */
+export type PoolOutcome = Outcome & { retryInMs: number | null };
+
+const GATHER_MS = 8;
+const MOST_ROWS = 100;
+const AGAIN_MS = 500;
+
+type Written = { outcome: PoolOutcome; done: () => void };
+export type OutcomeWriter = ReturnType<typeof createOutcomeWriter>;
+
+export function createOutcomeWriter({ pool, recorder, log }: { pool: Pool; recorder: Recorder; log: Log }) {
+  const gathered: Written[] = [];
+  let writing = false;
+  let closed = false;
+
+  async function write(group: Written[]): Promise<void> {
+    for (;;) {
+      try {
+        const rows = await recordPool(
+          pool,
+          group.map(({ outcome }) => outcome),
+        );
+        tell(group, rows);
+        return;
+      } catch (error) {
+        if (closed) return;
+        if (!isPostgresAway(error) && isItsData(error)) return await writeEach(group, error);
+        log.info({ outcomes: group.length, error: String(error) }, 'outcomes could not be recorded yet; they are kept and tried again');
+        await sleep(AGAIN_MS * (0.75 + Math.random() / 2));
+      }
+    }
+  }
+
+  /** One outcome that Postgres will not take must not keep its neighbours from being written. */
+  async function writeEach(group: Written[], error: unknown): Promise<void> {
+    if (group.length > 1) {
+      for (const one of group) await write([one]);
+      return;
+    }
+    const [{ outcome }] = group as [Written];
+    log.error(
+      { execution: outcome.id, error: String(error) },
+      'an outcome can not be stored; it is recorded without what the target answered',
+    );
+    const { result: _unstorable, ...bare } = outcome;
+    await write([
+      {
+        ...group[0]!,
+        outcome: { ...bare, status: bare.status === 'succeeded' ? 'failed' : bare.status, final: true, ...UNSTORABLE(outcome.attempt) },
+      },
+    ]);
+  }
+
+  function tell(group: Written[], rows: PoolRecord[]): void {
+    const outcomes = new Map(group.map(({ outcome }) => [outcome.id, outcome]));
+    for (const row of rows) {
+      if (row.id === null) recorder.startReleased(row.released);
+      else recorder.tell(outcomes.get(row.id)!, row);
+    }
+    for (const { done } of group) done();
+  }
+
+  async function drain(): Promise<void> {
+    writing = true;
+    while (gathered.length > 0) {
+      if (gathered.length < MOST_ROWS) await sleep(GATHER_MS);
+      await write(gathered.splice(0, MOST_ROWS));
+    }
+    writing = false;
+  }
+
+  return {
+    /** Resolves when the outcome is committed. */
+    write(outcome: PoolOutcome): Promise<void> {
+      return new Promise<void>((done) => {
+        gathered.push({ outcome, done });
+        if (!writing) void drain();
+      });
+    },
+    /** Gives up what Postgres has not taken: those calls are made again. */
+    close(): void {
+      closed = true;
+    },
+  };
+}
+
+/** Class 22 (data exception) and 54 (program limit): another try gives the same answer. */
+const isItsData = (error: unknown): boolean => /^(22|54)/.test(String((error as { code?: unknown }).code ?? ''));
+
+const UNSTORABLE = (attempt: number) => ({
+  error: { type: 'unstorable', message: 'what the target answered can not be stored', attempt },
+});
