@@ -1,6 +1,7 @@
 /** Scheduler API: when a job fires, its pause, starting it by hand, previews, and how the scheduler is doing. */
 import { z } from 'zod';
 import { JobError } from '../jobs/errors.ts';
+import type { AcceptedBatch } from '../jobs/execution-requests.ts';
 import type { ExecutionView } from '../jobs/execution-view.ts';
 import type { Executions } from '../jobs/executions.ts';
 import { strictShape } from '../jobs/job-issues.ts';
@@ -13,17 +14,9 @@ import { etagOf } from './preconditions.ts';
 import type { Call, Reply } from './request.ts';
 import { reply } from './request.ts';
 import { type RoutesOfGroup, route } from './route.ts';
+import { acceptedBatchSchema, triggerOf, triggerSchema } from './trigger-body.ts';
 
 const MOST_WAIT_MS = 60_000;
-const LONGEST_TIMEOUT_MS = 7 * 86_400_000;
-
-const triggerSchema = strictShape(
-  {
-    input: z.unknown().optional().meta({ description: "Given to the target instead of the job's input; any JSON" }),
-    timeout: durationSchema.optional().meta({ description: "One attempt; default: the job's" }),
-  },
-  'input and timeout, both optional',
-).meta({ id: 'Trigger' });
 
 const triggerQuery = z.object({
   wait: durationSchema.optional().meta({ description: 'Wait so long (≤ 60s) for the end: 200 when it has ended, else 202' }),
@@ -34,6 +27,7 @@ export type ScheduleRoutesDeps = { schedules: Schedules; executions: Executions;
 export function createScheduleRoutes({ schedules, executions, publicUrl, inputLimitBytes }: ScheduleRoutesDeps): RoutesOfGroup {
   const shown = (schedule: ScheduleView): Reply => reply(200, schedule, { ETag: etagOf(schedule.generation) });
   const accepted = (execution: ExecutionView): Reply => reply(202, execution, { Location: `${publicUrl}${execution.links.self}` });
+  const acceptedMany = (batch: AcceptedBatch): Reply => reply(202, batch);
   const optionsOf = ({ ifMatch, preferences, idempotency }: Pick<Call, 'ifMatch' | 'preferences' | 'idempotency'>) => ({
     ifMatch,
     respondAsync: preferences.respondAsync,
@@ -127,15 +121,27 @@ export function createScheduleRoutes({ schedules, executions, publicUrl, inputLi
         summary: 'Start a job now, with its input or another',
         query: triggerQuery,
         body: { schema: triggerSchema, required: false, example: { input: { region: 'us' } } },
+        bodyLimit: 'batch',
         headers: ['Prefer'],
         responses: {
-          202: { description: 'Accepted', schema: executionSchema, headers: { Location: 'Address of the execution' } },
+          202: {
+            description: 'Accepted; with `inputs` in short, without `Location`',
+            schema: z.union([executionSchema, acceptedBatchSchema]),
+            headers: { Location: 'Address of the execution' },
+          },
           200: { description: 'It has ended within `wait`', schema: executionSchema },
         },
         problems: [409],
         handle: async ({ caller, params, query, body, preferences, idempotency }) => {
           const waitMs = waitOf(query.wait, preferences.waitMs);
-          const asked = triggerOf(body, inputLimitBytes);
+          const { inputs, ...asked } = triggerOf(body, inputLimitBytes);
+          if (inputs) {
+            if (query.wait !== undefined) throw waitForMany();
+            const { timeoutMs } = asked;
+            return acceptedMany(
+              await executions.triggerMany(caller, params.job as string, { inputs, timeoutMs }, idempotency(acceptedMany)),
+            );
+          }
           const execution = await executions.trigger(caller, params.job as string, asked, idempotency(accepted));
           if (waitMs === 0 || preferences.respondAsync) return accepted(execution);
           const waited = await executions.wait(caller, execution.id, waitMs);
@@ -146,25 +152,20 @@ export function createScheduleRoutes({ schedules, executions, publicUrl, inputLi
   };
 }
 
+const waitForMany = () =>
+  new JobError(
+    'invalid',
+    'invalid_query',
+    'wait cannot be had together with inputs; look at the executions later, or trigger one at a time.',
+    {
+      errors: [{ path: 'query/wait', message: 'cannot be had together with inputs', code: 'not_with_inputs' }],
+    },
+  );
+
 function waitOf(query: string | undefined, preferredMs: number | undefined): number {
   const waitMs = query === undefined ? (preferredMs ?? 0) : durationMs(query);
   if (waitMs <= MOST_WAIT_MS) return waitMs;
   throw new JobError('invalid', 'invalid_query', `wait ${query} is longer than 60s; write at most 60s and look at the execution later.`, {
     errors: [{ path: 'query/wait', message: 'must be at most 60s', code: 'too_long' }],
   });
-}
-
-function triggerOf(body: unknown, inputLimitBytes: number): { input: unknown; hasInput: boolean; timeoutMs: number | undefined } {
-  const { input, timeout } = parseActionBody(triggerSchema, body, 'trigger');
-  const hasInput = input !== undefined;
-  const errors = [];
-  const bytes = hasInput ? Buffer.byteLength(JSON.stringify(input)) : 0;
-  if (bytes > inputLimitBytes)
-    errors.push({ path: '/input', message: `has ${bytes} bytes as JSON, at most ${inputLimitBytes}`, code: 'too_large' });
-  const timeoutMs = timeout === undefined ? undefined : durationMs(timeout);
-  if (timeoutMs !== undefined && (timeoutMs < 100 || timeoutMs > LONGEST_TIMEOUT_MS))
-    errors.push({ path: '/timeout', message: `${timeout} is out of range; write 100ms to 7d`, code: 'out_of_range' });
-  if (errors.length > 0)
-    throw new JobError('invalid', 'invalid_trigger', `The trigger is not valid: ${errors[0]?.path} ${errors[0]?.message}.`, { errors });
-  return { input, hasInput, timeoutMs };
 }

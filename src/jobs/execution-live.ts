@@ -4,6 +4,8 @@ import type { ExecutionRow } from './execution-view.ts';
 
 export type LiveState = {
   status: string;
+  /** True: the workflow is that of a pool, and serves others too. */
+  shared: boolean;
   startedAt: string;
   closedAt: string | null;
   historyLength: number;
@@ -14,13 +16,17 @@ export type LiveState = {
 const BUDGET_MS = 1_000;
 
 /** Null when Temporal has forgotten the workflow (retention), has not been told of it yet, or does not answer within a second. */
-export async function liveState(temporal: Client, row: Pick<ExecutionRow, 'workflow_id' | 'run_id'>): Promise<LiveState | null> {
+export async function liveState(
+  temporal: Client,
+  row: Pick<ExecutionRow, 'workflow_id' | 'run_id' | 'dispatch'>,
+): Promise<LiveState | null> {
   if (!row.workflow_id || !row.run_id) return null;
   const handle = temporal.workflow.getHandle(row.workflow_id, row.run_id);
   try {
     const description = await temporal.withDeadline(Date.now() + BUDGET_MS, () => handle.describe());
     return {
       status: description.status.name,
+      shared: row.dispatch === 'pooled',
       startedAt: description.startTime.toISOString(),
       closedAt: description.closeTime?.toISOString() ?? null,
       historyLength: description.historyLength,

@@ -1,17 +1,23 @@
-/** Executions that somebody asks for: a trigger, a retry. The committed row makes the answer durable; the workflow is started after it. */
+/** Executions that somebody asks for: a trigger, a retry, many at once. The committed rows make the answer durable; workflows are started after it. */
+import { v7 } from 'uuid';
 import type { Config } from '../config.ts';
-import { inTransaction, type Pool, type Queryable } from '../postgres.ts';
+import { inTransaction, type Pool, type Transaction } from '../postgres.ts';
+import { auditInsert } from './audit.ts';
 import type { Caller } from './caller.ts';
-import { JobError } from './errors.ts';
 import type { Starter } from './execution-starts.ts';
 import { type ExecutionRow, type ExecutionView, executionView } from './execution-view.ts';
 import { claimIdempotencyKey, type IdempotencyContext } from './idempotency.ts';
 import { newExecutionId, partitionAtOf } from './ids.ts';
-import { jobNotFound } from './job-errors.ts';
-import { type AcceptedTrigger, type AdmittedTrigger, admitTrigger, type TriggerQuestion } from './trigger-store.ts';
+import { acceptedOrRefused, requestedRow } from './requested-row.ts';
+import { createTriggerGroups } from './trigger-groups.ts';
+import { createTriggerPools, type TriggerOffer } from './trigger-pools.ts';
+import { type AcceptedTrigger, admitTriggers, type TriggerQuestion } from './trigger-store.ts';
+
+/** Rows of one statement, and of one pool, when one request asks for thousands. */
+const MOST_PER_STATEMENT = 1_000;
 
 export type RequestedExecution = {
-  kind: 'manual' | 'retry';
+  kind: 'manual' | 'retry' | 'batch';
   /** Given to the target instead of the definition's input when `hasInput`. */
   input: unknown;
   hasInput: boolean;
@@ -22,12 +28,26 @@ export type RequestedExecution = {
   generation?: number;
 };
 
+/** What became of many: as little as their number allows. */
+export type AcceptedBatch = {
+  /** Those that run or wait. */
+  accepted: number;
+  /** The others: `reason` says why. */
+  skipped: number;
+  /** In the order of the inputs. */
+  items: { id: string; status: ExecutionRow['status']; reason: string | null }[];
+};
+
+type Written = { offered: TriggerOffer; questions: TriggerQuestion[]; admitted: AcceptedTrigger[] };
+
 export function createExecutionRequests({ pool, config, starter }: { pool: Pool; config: Config; starter: Starter }) {
+  const pools = createTriggerPools(starter);
+  const groups = createTriggerGroups({ pool, pools });
   const viewOf = (row: ExecutionRow): ExecutionView => executionView(row, config);
 
-  async function admit(database: Queryable, caller: Caller, jobId: string, asked: RequestedExecution): Promise<ExecutionRow> {
+  function questionOf(caller: Caller, jobId: string, asked: RequestedExecution): TriggerQuestion {
     const id = newExecutionId(jobId, asked.kind);
-    const question: TriggerQuestion = {
+    return {
       team: caller.team,
       partitionAt: partitionAtOf(id)!,
       id,
@@ -43,24 +63,37 @@ export function createExecutionRequests({ pool, config, starter }: { pool: Pool;
       bufferLimit: config.BUFFER_LIMIT_TRIGGERS,
       requestId: caller.requestId,
     };
-    return rowOf(question, accepted(jobId, await admitTrigger(database, question)));
   }
 
-  function start(row: ExecutionRow): void {
-    if (row.status !== 'queued' || row.waiting) return;
-    const { id, team, workflow_id: workflowId, queue, due_at: dueAt, priority } = row;
-    const partitionAt = partitionAtOf(id)!.toISOString();
-    starter.startSoon({
-      team,
-      id,
-      partitionAt,
-      workflowId: workflowId ?? id,
-      queue,
-      dueAt: dueAt.toISOString(),
-      priority,
-      jobName: row.job_name,
-      dispatch: row.dispatch,
-    });
+  /** All of one job's questions, or none, in a transaction of their own; `finish` adds what belongs to it. Answers once it is committed. */
+  async function written(
+    jobId: string,
+    questions: TriggerQuestion[],
+    offers: (part: TriggerQuestion[]) => TriggerOffer,
+    audit: boolean,
+    finish: (tx: Transaction, rows: ExecutionRow[]) => Promise<void>,
+  ): Promise<ExecutionRow[]> {
+    const parts: Written[] = [];
+    for (let from = 0; from < questions.length; from += MOST_PER_STATEMENT) {
+      const part = questions.slice(from, from + MOST_PER_STATEMENT);
+      parts.push({ offered: offers(part), questions: part, admitted: [] });
+    }
+    try {
+      const rows = await inTransaction(pool, async (tx) => {
+        for (const part of parts) {
+          const answers = await admitTriggers(tx, part.questions, { ...part.offered, audit });
+          part.admitted = answers.map((answer) => acceptedOrRefused(jobId, answer));
+        }
+        const made = parts.flatMap((part) => part.questions.map((question, nth) => requestedRow(question, part.admitted[nth]!)));
+        await finish(tx, made);
+        return made;
+      });
+      for (const part of parts) pools.giveBack(part.offered, part.questions, part.admitted);
+      return rows;
+    } catch (error) {
+      for (const part of parts) pools.giveBack(part.offered);
+      throw error;
+    }
   }
 
   return {
@@ -69,84 +102,42 @@ export function createExecutionRequests({ pool, config, starter }: { pool: Pool;
      * @throws JobError `not_found`; `refused` (409) when the job is disabled, or paused with `blockManual`.
      */
     async one(caller: Caller, jobId: string, asked: RequestedExecution, idempotency?: IdempotencyContext): Promise<ExecutionView> {
-      const row = idempotency
-        ? await inTransaction(pool, async (tx) => {
-            const written = await admit(tx, caller, jobId, asked);
-            await claimIdempotencyKey(tx, idempotency, viewOf(written));
-            return written;
-          })
-        : await admit(pool, caller, jobId, asked);
-      start(row);
-      return viewOf(row);
+      const question = questionOf(caller, jobId, asked);
+      if (!idempotency) return viewOf(requestedRow(question, acceptedOrRefused(jobId, await groups.admit(question))));
+      const [row] = await written(
+        jobId,
+        [question],
+        () => pools.offer(caller.team),
+        true,
+        (tx, [made]) => claimIdempotencyKey(tx, idempotency, viewOf(made!)),
+      );
+      return viewOf(row!);
     },
 
     /** The same for several of one job: all of them, or none. */
     async all(caller: Caller, jobId: string, asked: RequestedExecution[], idempotency?: IdempotencyContext): Promise<ExecutionView[]> {
-      const rows = await inTransaction(pool, async (tx) => {
-        const written: ExecutionRow[] = [];
-        for (const one of asked) written.push(await admit(tx, caller, jobId, one));
-        await claimIdempotencyKey(tx, idempotency, written.map(viewOf));
-        return written;
-      });
-      for (const row of rows) start(row);
+      const questions = asked.map((one) => questionOf(caller, jobId, one));
+      const offers = () => pools.offer(caller.team);
+      const rows = await written(jobId, questions, offers, true, (tx, made) => claimIdempotencyKey(tx, idempotency, made.map(viewOf)));
       return rows.map(viewOf);
+    },
+
+    /** The same for thousands of one job: one event in the trail, pools of their own, a short answer. */
+    async batch(caller: Caller, jobId: string, asked: RequestedExecution[], idempotency?: IdempotencyContext): Promise<AcceptedBatch> {
+      const questions = asked.map((one) => questionOf(caller, jobId, one));
+      const offers = (): TriggerOffer => ({ team: caller.team, open: {}, fresh: v7(), groups: [] });
+      const rows = await written(jobId, questions, offers, false, async (tx, made) => {
+        const { accepted, skipped } = batchOf(made);
+        const after = { kind: 'batch', count: made.length, accepted, skipped, first: made[0]?.id, last: made.at(-1)?.id };
+        await auditInsert(tx, caller, { action: 'job.triggered', subjectKind: 'job', subjectId: jobId, after });
+        await claimIdempotencyKey(tx, idempotency, batchOf(made));
+      });
+      return batchOf(rows);
     },
   };
 }
 
-/** @throws JobError when there is no row. */
-function accepted(jobId: string, admitted: AdmittedTrigger): AcceptedTrigger {
-  switch (admitted.verdict) {
-    case 'not_found':
-      throw jobNotFound(jobId);
-    case 'disabled': {
-      const name = JSON.stringify(admitted.job_name);
-      throw new JobError('refused', 'job_disabled', `Job ${name} is disabled; set "enabled": true first.`);
-    }
-    case 'paused': {
-      const why = admitted.pause?.reason ? ` (${admitted.pause.reason})` : '';
-      const name = JSON.stringify(admitted.job_name);
-      throw new JobError('refused', 'job_paused', `Job ${name} is paused for manual starts too${why}; resume it first.`);
-    }
-    default:
-      return admitted;
-  }
-}
-
-/** The row as it is now: what was asked and what admit has added. */
-function rowOf(asked: TriggerQuestion, admitted: AcceptedTrigger): ExecutionRow {
-  const runs = admitted.verdict === 'run' || admitted.verdict === 'wait';
-  return {
-    partition_at: asked.partitionAt,
-    id: asked.id,
-    team: asked.team,
-    job_id: asked.job,
-    job_name: admitted.job_name,
-    generation: admitted.generation,
-    trigger: asked.kind,
-    slot: asked.slot,
-    due_at: admitted.due_at,
-    status: runs ? 'queued' : 'skipped',
-    waiting: admitted.verdict === 'wait',
-    reason: runs ? null : admitted.verdict,
-    attempt: 0,
-    tries: 0,
-    max_attempts: admitted.max_attempts,
-    priority: admitted.priority,
-    queue: admitted.queue,
-    dispatch: admitted.dispatch,
-    workflow_id: asked.id,
-    run_id: null,
-    retry_of: asked.retryOf,
-    requested_by: asked.requestedBy,
-    input: asked.input,
-    has_input: asked.hasInput,
-    created_at: admitted.due_at,
-    started_at: null,
-    finished_at: runs ? null : admitted.due_at,
-    cancel_requested_at: null,
-    cancel_by: null,
-    result: null,
-    error: null,
-  };
+function batchOf(rows: readonly ExecutionRow[]): AcceptedBatch {
+  const accepted = rows.filter((row) => row.status === 'queued').length;
+  return { accepted, skipped: rows.length - accepted, items: rows.map(({ id, status, reason }) => ({ id, status, reason })) };
 }

@@ -1,6 +1,6 @@
 /**
  * Starts the workflow of a row that is admitted already. The row is the truth: a start that fails now is made by the controller later,
- * and a start that is made twice ends in the row's claim, not in a second call (semantics.md 16, 19).
+ * and a start that is made twice ends in the row's claim, not in a second call (semantics.md 16, 19). Pooled rows ask for their pool's workflow.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
@@ -12,6 +12,7 @@ import { isTemporalAway } from '../temporal.ts';
 import type { ExecuteJobInput } from '../workflows/execution-activities.ts';
 import { type ExecutionStart, executionIsStarted, noteStarted, type StartedRow } from './execution-store.ts';
 import { jobIdOf, taskQueueFor } from './ids.ts';
+import { createPoolStarts } from './pool-starts.ts';
 
 /** Temporal's own attribute: makes the Web UI and the CLI list our starts beside the schedule's. */
 const SCHEDULED_BY = defineSearchAttributeKey('TemporalScheduledById', SearchAttributeType.KEYWORD);
@@ -28,6 +29,7 @@ export type Starter = ReturnType<typeof createStarter>;
 
 export function createStarter({ pool, temporal, log }: { pool: Pool; temporal: Client; log: Log }) {
   const inLine = pLimit(IN_FLIGHT);
+  const pools = createPoolStarts({ pool, temporal, log, inLine });
   const underway = new Set<Promise<unknown>>();
   let started: StartedRow[] = [];
   let noting: Promise<void> | null = null;
@@ -68,6 +70,10 @@ export function createStarter({ pool, temporal, log }: { pool: Pool; temporal: C
    * `pending`: Temporal or Postgres is away, or a run of that id is still open; the controller looks again.
    */
   async function start(row: ExecutionStart): Promise<'started' | 'pending'> {
+    return await (row.dispatch === 'pooled' ? pools.start(row) : startOwn(row));
+  }
+
+  async function startOwn(row: ExecutionStart): Promise<'started' | 'pending'> {
     const askedAt = performance.now();
     for (const pauseMs of [...SAME_ID_PAUSES_MS, null]) {
       try {
@@ -94,17 +100,26 @@ export function createStarter({ pool, temporal, log }: { pool: Pool; temporal: C
     return 'pending';
   }
 
-  /** Starts in the background; `drain` waits for it. */
+  /** `drain` waits for what goes on behind an answer. */
+  function behind<T>(work: Promise<T>): Promise<T> {
+    const tracked = work.finally(() => underway.delete(tracked));
+    underway.add(tracked);
+    return tracked;
+  }
+
+  /** Starts in the background. */
   function startSoon(row: ExecutionStart | null): void {
-    if (!row) return;
-    const starting = start(row).finally(() => underway.delete(starting));
-    underway.add(starting);
+    if (row) void behind(start(row));
+  }
+
+  /** Starts the pool of rows that were written after its start had gone out. */
+  function startPoolAgain(row: ExecutionStart): void {
+    void behind(pools.start(row, true));
   }
 
   /** Starts, but waits no longer than the budget; the start goes on behind. */
   async function within(budgetMs: number, row: ExecutionStart): Promise<'started' | 'pending'> {
-    const starting = start(row).finally(() => underway.delete(starting));
-    underway.add(starting);
+    const starting = behind(start(row));
     const clock = new AbortController();
     const late = sleep(budgetMs, 'pending' as const, { signal: clock.signal }).catch(() => 'pending' as const);
     try {
@@ -116,9 +131,10 @@ export function createStarter({ pool, temporal, log }: { pool: Pool; temporal: C
 
   /** Waits for every start that is under way, and for its note. */
   async function drain(): Promise<void> {
-    await Promise.allSettled([...underway]);
+    while (underway.size > 0) await Promise.allSettled([...underway]);
     await noting;
+    await pools.drain();
   }
 
-  return { start, startSoon, within, drain };
+  return { start, startSoon, startPoolAgain, within, behind, drain };
 }

@@ -16,7 +16,7 @@ import {
   findRetryable,
   inputOfRevision,
 } from './execution-queries.ts';
-import { createExecutionRequests, type RequestedExecution } from './execution-requests.ts';
+import { type AcceptedBatch, createExecutionRequests, type RequestedExecution } from './execution-requests.ts';
 import type { Starter } from './execution-starts.ts';
 import { cancelExecution, closeExecution } from './execution-store.ts';
 import { type ExecutionRow, type ExecutionView, executionView, TERMINAL_STATUSES } from './execution-view.ts';
@@ -71,9 +71,7 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
         'refused',
         'not_failed',
         `Execution ${row.id} is ${row.status}; only one that ended without success can be retried.`,
-        {
-          extra: { status: row.status },
-        },
+        { extra: { status: row.status } },
       );
     }
     return await request.one(caller, row.job_id, await retryOf(row, definition), idempotency);
@@ -101,6 +99,18 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
         { kind: 'manual', input: asked.input, hasInput: asked.hasInput, timeoutMs: asked.timeoutMs },
         idempotency,
       );
+    },
+
+    /** One execution per input: all of them are written, or none. @throws as `trigger`. */
+    async triggerMany(
+      caller: Caller,
+      idOrName: string,
+      asked: { inputs: readonly unknown[]; timeoutMs?: number | undefined },
+      idempotency?: IdempotencyContext,
+    ): Promise<AcceptedBatch> {
+      const jobId = isJobId(idOrName) ? idOrName : (await jobOf(caller, idOrName)).id;
+      const executions = asked.inputs.map((input) => ({ kind: 'batch' as const, input, hasInput: true, timeoutMs: asked.timeoutMs }));
+      return await request.batch(caller, jobId, executions, idempotency);
     },
 
     /** Executions of the team, newest first. */
@@ -190,8 +200,9 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
       if (answer.verdict === 'finished') throw hasEnded((await findExecution(pool, key))!);
       await audit(caller, 'execution.cancelled', id);
       starter.startSoon(answer.released);
-      if (answer.workflow_id && answer.run_id) tellTemporal('cancel', answer.workflow_id, answer.run_id);
-      return view((await findExecution(pool, key))!);
+      const row = (await findExecution(pool, key))!;
+      tellTemporal('cancel', row, answer);
+      return view(row);
     },
 
     /** Ends the execution at once; whatever its call still brings is dropped. @throws JobError `refused` (409) when it has ended. */
@@ -201,13 +212,22 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
       if (!closed?.applied) throw hasEnded((await findExecution(pool, key))!);
       await audit(caller, 'execution.terminated', id);
       starter.startSoon(closed.released);
-      if (closed.workflow_id && closed.run_id) tellTemporal('terminate', closed.workflow_id, closed.run_id);
-      return view((await findExecution(pool, key))!);
+      const row = (await findExecution(pool, key))!;
+      tellTemporal('terminate', row, closed);
+      return view(row);
     },
   };
 
-  /** The row decides; Temporal is told so that its own view agrees. When it is away the controller ends the workflow later. */
-  function tellTemporal(wish: 'cancel' | 'terminate', workflowId: string, runId: string): void {
+  /**
+   * The row decides; Temporal is told so that its own view agrees. When it is away the controller ends the workflow later.
+   * A workflow that others share goes on: the worker that serves it looks at the row.
+   */
+  function tellTemporal(
+    wish: 'cancel' | 'terminate',
+    row: ExecutionRow,
+    { workflow_id: workflowId, run_id: runId }: { workflow_id: string | null; run_id: string | null },
+  ): void {
+    if (!workflowId || !runId || row.dispatch !== 'dedicated' || row.workflow_id !== workflowId) return;
     const handle = temporal.workflow.getHandle(workflowId, runId);
     void (wish === 'cancel' ? handle.cancel() : handle.terminate('terminated through the API')).catch((error: unknown) =>
       log.debug({ workflowId, error: String(error) }, `Temporal could not be told to ${wish}`),

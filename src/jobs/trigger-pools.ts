@@ -1,0 +1,140 @@
+/**
+ * Which group a trigger joins, and when the group's workflow is started.
+ *
+ * A workflow costs Temporal about as much for one execution as for hundreds. So, per team and queue, a group is started at once when none was started lately; whoever
+ * comes right after gathers in the next one until the pause between two starts is over. One trigger by itself is in nobody's company: it has a workflow of its own, at once.
+ * The rows are committed before they are told here; a process that dies now leaves them to the controller.
+ */
+import { v7 } from 'uuid';
+import type { Starter } from './execution-starts.ts';
+import type { ExecutionStart } from './execution-store.ts';
+import { newGroupPoolId } from './ids.ts';
+import { type AdmittedTrigger, startOf, type TriggerQuestion } from './trigger-store.ts';
+
+/** Between two starts of groups of one queue, milliseconds. */
+const PAUSE_MS = 50;
+/** A group with so many rows is started, whatever the pause says. */
+const MOST_ROWS = 500;
+/** Within the pause after a group of at least so many, one that is alone in its statement has company all the same. */
+const BUSY_ROWS = 4;
+/** A group waits no longer than this for a statement that may still add to it. */
+const PATIENCE_MS = 100;
+/** What is known of a queue is forgotten after this. */
+const FORGOTTEN_MS = 1_000;
+
+/** A group that gathers. `promised`: statements under way that may add rows. */
+type Group = {
+  id: string;
+  place: Place;
+  first: ExecutionStart | null;
+  rows: number;
+  /** Rows that were there when its workflow was last started. */
+  told: number;
+  promised: number;
+  state: 'open' | 'closed' | 'started';
+  sent: () => void;
+};
+/** One queue of one team: its open group, and what was started last. */
+type Place = { open: Group | null; startedAt: number; startedRows: number };
+/** What a statement may add to: the groups that are open, and the uuid of those that begin with it. */
+export type TriggerOffer = { team: string; open: Record<string, string>; fresh: string; groups: Group[] };
+
+export type TriggerPools = ReturnType<typeof createTriggerPools>;
+
+export function createTriggerPools(starter: Pick<Starter, 'startSoon' | 'startPoolAgain' | 'behind'>) {
+  const teams = new Map<string, Map<string, Place>>();
+
+  /** To be taken before a statement, and given back after it: with what it has committed, or with nothing. */
+  function offer(team: string): TriggerOffer {
+    const offered: TriggerOffer = { team, open: {}, fresh: v7(), groups: [] };
+    for (const [queue, place] of teams.get(team) ?? []) {
+      const sinceStart = performance.now() - place.startedAt;
+      if (!place.open && sinceStart < PAUSE_MS && place.startedRows >= BUSY_ROWS) place.open = newGroup(newGroupPoolId(queue), place);
+      if (place.open) {
+        place.open.promised++;
+        offered.open[queue] = place.open.id;
+        offered.groups.push(place.open);
+      } else if (sinceStart > FORGOTTEN_MS) teams.get(team)?.delete(queue);
+    }
+    return offered;
+  }
+
+  /** Starts what a statement has committed: those with a workflow of their own now, the others with their group. Without arguments it has committed nothing. */
+  function giveBack(offered: TriggerOffer, questions: readonly TriggerQuestion[] = [], admitted: readonly AdmittedTrigger[] = []): void {
+    const groups = new Map(offered.groups.map((group) => [group.id, group]));
+    for (const group of offered.groups) group.promised--;
+    for (const [nth, one] of admitted.entries()) {
+      if (one.verdict !== 'run' || one.ended) continue;
+      if (one.pool === null) {
+        starter.startSoon(startOf(questions[nth]!, one));
+        continue;
+      }
+      let group = groups.get(one.pool);
+      if (!group) {
+        group = newGroup(one.pool, placeOf(offered.team, one.queue));
+        group.place.open ??= group;
+        groups.set(group.id, group);
+      }
+      group.rows++;
+      if (!group.first) gather(group, startOf(questions[nth]!, one));
+    }
+    for (const group of groups.values()) {
+      // its workflow may have looked for rows before these were there
+      if (group.state === 'started' && group.rows > group.told) starter.startPoolAgain(group.first!);
+      if (group.rows >= MOST_ROWS || msToPause(group.place) <= 0) close(group);
+      if (group.state === 'closed' && group.promised === 0) start(group);
+      group.told = group.rows;
+    }
+  }
+
+  function placeOf(team: string, queue: string): Place {
+    const places = teams.get(team) ?? new Map<string, Place>();
+    teams.set(team, places);
+    const place = places.get(queue) ?? { open: null, startedAt: Number.NEGATIVE_INFINITY, startedRows: 0 };
+    places.set(queue, place);
+    return place;
+  }
+
+  /** It is closed when the pause is over; without one that is in this very turn. */
+  function newGroup(id: string, place: Place): Group {
+    const group: Group = { id, place, first: null, rows: 0, told: 0, promised: 0, state: 'open', sent: () => {} };
+    const waitMs = msToPause(place);
+    if (waitMs > 0) setTimeout(close, waitMs, group);
+    return group;
+  }
+
+  function gather(group: Group, first: ExecutionStart): void {
+    group.first = first;
+    starter.behind(
+      new Promise<void>((resolve) => {
+        group.sent = resolve;
+      }),
+    );
+  }
+
+  /** Nobody joins any more; what is promised is waited for. */
+  function close(group: Group): void {
+    if (group.state !== 'open') return;
+    group.state = 'closed';
+    const { place } = group;
+    if (place.open === group) place.open = null;
+    if (group.rows > 0) {
+      place.startedAt = performance.now();
+      place.startedRows = group.rows;
+    }
+    if (group.promised === 0) start(group);
+    else setTimeout(start, PATIENCE_MS, group);
+  }
+
+  function start(group: Group): void {
+    if (group.state !== 'closed' || !group.first) return;
+    group.state = 'started';
+    group.told = group.rows;
+    starter.startSoon(group.first);
+    group.sent();
+  }
+
+  const msToPause = (place: Place): number => place.startedAt + PAUSE_MS - performance.now();
+
+  return { offer, giveBack };
+}

@@ -1,0 +1,286 @@
+/** Triggers that share a statement, and executions that share a workflow because they came together. Temporal is asked only where a test says so. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { Client } from '@temporalio/client';
+import { readConfig } from '../../src/config.ts';
+import { executionsUnstarted } from '../../src/controller/execution-watch-store.ts';
+import type { Caller } from '../../src/jobs/caller.ts';
+import { createExecutionRequests, type RequestedExecution } from '../../src/jobs/execution-requests.ts';
+import { createStarter, type Starter } from '../../src/jobs/execution-starts.ts';
+import type { ExecutionStart } from '../../src/jobs/execution-store.ts';
+import { createLog } from '../../src/log.ts';
+import { createPool, type Pool } from '../../src/postgres.ts';
+import { createTemporalClient } from '../../src/temporal.ts';
+import { until } from '../support/almanac.ts';
+import { countersOf, seedJob } from '../support/seed.ts';
+import { createTestDatabase, createTestNamespace } from '../support/stack.ts';
+import { refused } from './jobs-under-test.ts';
+
+const caller: Caller = { holder: 'key', name: 'tester', team: 'default', role: 'admin', requestId: 'request' };
+const PLAIN: RequestedExecution = { kind: 'manual', input: { n: 1 }, hasInput: true };
+const log = createLog('test', 'silent');
+
+let pool: Pool;
+let temporal: Client;
+let config: ReturnType<typeof readConfig>;
+const closing: (() => Promise<unknown>)[] = [];
+before(async () => {
+  const database = await createTestDatabase();
+  const namespace = await createTestNamespace();
+  config = readConfig({ DATABASE_URL: database.url, TEMPORAL_ADDRESS: namespace.address, TEMPORAL_NAMESPACE: namespace.name });
+  pool = createPool(config, log, 'test');
+  temporal = createTemporalClient(config);
+  closing.push(
+    async () => temporal.connection.close(),
+    () => pool.end(),
+    database.drop,
+  );
+});
+after(async () => {
+  for (const close of closing) await close();
+});
+
+/** Requests of a process that starts nothing: it dies between commit and start. */
+function requests() {
+  const started: ExecutionStart[] = [];
+  const starter: Pick<Starter, 'startSoon' | 'startPoolAgain' | 'behind'> = {
+    startSoon: (row) => void (row && started.push(row)),
+    startPoolAgain: (row) => void started.push(row),
+    behind: (work) => work,
+  };
+  return { ask: createExecutionRequests({ pool, config, starter: starter as Starter }), started };
+}
+
+async function poolableJob({ wish = 'auto', poolable = true, ...options }: { wish?: string; poolable?: boolean; overlap?: string } = {}) {
+  const job = await seedJob(pool, { overlap: 'allow_all', ...options });
+  await pool.query('UPDATE job_runtime SET poolable = $2, dispatch_wish = $3 WHERE job_id = $1', [job.id, poolable, wish]);
+  return job.id;
+}
+
+type Row = {
+  id: string;
+  dispatch: string;
+  workflow_id: string;
+  status: string;
+  reason: string | null;
+  run_id: string | null;
+  input: unknown;
+  commit: string;
+};
+const rowsOf = async (jobId: string) =>
+  (
+    await pool.query<Row>(
+      `SELECT id, dispatch, workflow_id, status, reason, run_id, input, xmin::text AS commit FROM job_executions WHERE job_id = $1 ORDER BY id`,
+      [jobId],
+    )
+  ).rows;
+const many = <T>(count: number, make: (nth: number) => T): T[] => Array.from({ length: count }, (_, nth) => make(nth));
+
+test('50 triggers at once share a few commits, and each gets its own execution', async () => {
+  const job = await poolableJob();
+  const { ask, started } = requests();
+  const views = await Promise.all(many(50, (n) => ask.one(caller, job, { ...PLAIN, input: { n } })));
+  const rows = await rowsOf(job);
+  assert.equal(rows.length, 50);
+  assert.ok(new Set(rows.map((row) => row.commit)).size <= 3, 'commits');
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  for (const [n, view] of views.entries()) {
+    const row = byId.get(view.id)!;
+    assert.deepEqual([row.input, view.input], [{ n }, { n }]);
+    assert.deepEqual([view.dispatch, view.workflowId, view.status], [row.dispatch, row.workflow_id, row.status]);
+  }
+  const events = await pool.query(`SELECT after ->> 'execution' AS id FROM audit_events WHERE subject_id = $1`, [job]);
+  assert.deepEqual(new Set(events.rows.map((event) => event.id)), new Set(byId.keys()));
+  assert.deepEqual(await countersOf(pool, job), { active: 50, waiting: 0, rowsActive: 50, rowsWaiting: 0 });
+  const pools = new Set(rows.map((row) => row.workflow_id));
+  await until('every pool is started once', async () => started.length === pools.size);
+  assert.deepEqual(new Set(started.map((row) => row.workflowId)), pools);
+});
+
+test('who asks for what cannot be had is told so, and the neighbours of the same statement are not', async () => {
+  const [good, disabled, paused] = [await poolableJob(), await poolableJob(), await poolableJob()];
+  const nobody = `${good.slice(0, -4)}0000`;
+  await pool.query('UPDATE job_runtime SET enabled = false WHERE job_id = $1', [disabled]);
+  await pool.query(`UPDATE job_runtime SET paused_at = now(), block_manual = true WHERE job_id = $1`, [paused]);
+  await pool.query(`UPDATE jobs SET pause = '{"reason": "upgrade"}' WHERE id = $1`, [paused]);
+  const { ask } = requests();
+  const [, , , , blocked] = await Promise.all([
+    ask.one(caller, good, PLAIN),
+    refused(ask.one(caller, nobody, PLAIN), 'not_found', 'job_not_found'),
+    refused(ask.one(caller, disabled, PLAIN), 'refused', 'job_disabled'),
+    ask.one(caller, good, PLAIN),
+    refused(ask.one(caller, paused, PLAIN), 'refused', 'job_paused'),
+  ]);
+  assert.match((blocked as Error).message, /\(upgrade\)/);
+  const rows = await rowsOf(good);
+  assert.equal(rows.length, 2);
+  assert.equal(new Set(rows.map((row) => row.commit)).size, 1, 'one statement');
+  assert.deepEqual([await rowsOf(disabled), await rowsOf(paused)], [[], []]);
+});
+
+test('data that Postgres does not take fails its own trigger alone', async () => {
+  const job = await poolableJob();
+  const { ask } = requests();
+  const asked = [PLAIN, { ...PLAIN, timeoutMs: 1e30 }, PLAIN].map((one) => ask.one(caller, job, one));
+  const answers = await Promise.allSettled(asked);
+  assert.deepEqual(
+    answers.map((answer) => answer.status),
+    ['fulfilled', 'rejected', 'fulfilled'],
+  );
+  assert.equal((await rowsOf(job)).length, 2);
+});
+
+test('alone: a workflow of its own; in company: a shared one; forced ones as said', async () => {
+  const { ask } = requests();
+  const one = async (options: Parameters<typeof poolableJob>[0], asked: RequestedExecution = PLAIN) => {
+    const job = await poolableJob(options);
+    await ask.one(caller, job, asked);
+    return (await rowsOf(job))[0]!;
+  };
+  const alone = await one({});
+  assert.deepEqual([alone.dispatch, alone.workflow_id], ['dedicated', alone.id]);
+  const forced = await one({ wish: 'pooled' });
+  assert.equal(forced.dispatch, 'pooled');
+  assert.match(forced.workflow_id, /^group-default-[0-9a-f]{8}-[0-9a-f]{4}-7/);
+
+  const jobs = {
+    auto: await poolableJob(),
+    dedicated: await poolableJob({ wish: 'dedicated' }),
+    long: await poolableJob({ poolable: false }),
+    second: await poolableJob(),
+  };
+  await Promise.all([
+    ...Object.values(jobs).map((job) => ask.one(caller, job, PLAIN)),
+    ask.one(caller, jobs.auto, { ...PLAIN, timeoutMs: 10_001 }),
+    ask.one(caller, jobs.auto, { ...PLAIN, timeoutMs: 10_000 }),
+    ask.one(caller, jobs.auto, { ...PLAIN, generation: 1 }),
+  ]);
+  const dispatches = async (job: string) => (await rowsOf(job)).map((row) => row.dispatch).sort();
+  assert.deepEqual(await dispatches(jobs.auto), ['dedicated', 'dedicated', 'pooled', 'pooled']);
+  assert.deepEqual(await dispatches(jobs.dedicated), ['dedicated']);
+  assert.deepEqual(await dispatches(jobs.long), ['dedicated']);
+  assert.deepEqual(await dispatches(jobs.second), ['pooled']);
+  const shared = [...(await rowsOf(jobs.auto)), ...(await rowsOf(jobs.second))].filter((row) => row.dispatch === 'pooled');
+  assert.equal(new Set(shared.map((row) => row.workflow_id)).size, 1, 'one pool for the queue');
+});
+
+test('two that come together but of which one is skipped are no company', async () => {
+  const job = await poolableJob({ overlap: 'skip' });
+  const { ask } = requests();
+  await Promise.all([ask.one(caller, job, PLAIN), ask.one(caller, job, PLAIN)]);
+  const rows = await rowsOf(job);
+  assert.deepEqual(
+    rows.map((row) => [row.dispatch, row.status, row.reason]),
+    [
+      ['dedicated', 'queued', null],
+      ['dedicated', 'skipped', 'skipped_overlap'],
+    ],
+  );
+});
+
+test('groups of one queue are started with a pause between them, however many statements they take', async () => {
+  const job = await poolableJob();
+  const { ask, started } = requests();
+  await Promise.all(many(8, () => ask.one(caller, job, PLAIN)));
+  await until('the first group is started', async () => started.length === 1);
+  const began = performance.now();
+  for (let round = 0; round < 5; round++) await Promise.all(many(3, () => ask.one(caller, job, PLAIN)));
+  if (performance.now() - began > 45) return; // a machine so slow proves nothing here
+  assert.equal(started.length, 1, 'the others still gather');
+  await until('the second group is started', async () => started.length === 2);
+  assert.deepEqual(new Set((await rowsOf(job)).map((row) => row.workflow_id)).size, 2);
+});
+
+test('10,000 inputs are 10,000 rows in a few seconds, in pools, with one event', async () => {
+  const job = await poolableJob();
+  const { ask, started } = requests();
+  const began = performance.now();
+  const answer = await ask.batch(
+    caller,
+    job,
+    many(10_000, (n) => ({ kind: 'batch', input: { n }, hasInput: true })),
+  );
+  const tookMs = performance.now() - began;
+  assert.ok(tookMs < 8_000, `${tookMs} ms`);
+  assert.deepEqual([answer.accepted, answer.skipped, answer.items.length], [10_000, 0, 10_000]);
+  const rows = await rowsOf(job);
+  const inputs = new Map(rows.map((row) => [row.id, (row.input as { n: number }).n]));
+  assert.deepEqual(
+    answer.items.map((item) => inputs.get(item.id)),
+    many(10_000, (n) => n),
+  );
+  assert.ok(rows.every((row) => row.dispatch === 'pooled' && row.status === 'queued'));
+  assert.equal(new Set(rows.map((row) => row.commit)).size, 1, 'all or nothing');
+  assert.equal(new Set(rows.map((row) => row.workflow_id)).size, 10);
+  await until('every pool is started', async () => started.length === 10);
+  const events = await pool.query(`SELECT action, after FROM audit_events WHERE subject_id = $1`, [job]);
+  assert.deepEqual(
+    events.rows.map(({ action, after: { count, accepted } }) => [action, count, accepted]),
+    [['job.triggered', 10_000, 10_000]],
+  );
+});
+
+test('inputs of a job that lets one run at a time: one runs, the rest is skipped; of one that is disabled: nothing', async () => {
+  const job = await poolableJob({ overlap: 'skip' });
+  const { ask } = requests();
+  const inputs = many(5, (n): RequestedExecution => ({ kind: 'batch', input: n, hasInput: true }));
+  const answer = await ask.batch(caller, job, inputs);
+  assert.deepEqual([answer.accepted, answer.skipped], [1, 4]);
+  assert.deepEqual(
+    answer.items.map((item) => [item.status, item.reason]),
+    [['queued', null], ...many(4, () => ['skipped', 'skipped_overlap'])],
+  );
+  await pool.query('UPDATE job_runtime SET enabled = false WHERE job_id = $1', [job]);
+  await refused(ask.batch(caller, job, inputs), 'refused', 'job_disabled');
+  assert.equal((await rowsOf(job)).length, 5);
+});
+
+test('rows of a process that died between commit and start are found by the controller, and many rows of a pool cost one start', async () => {
+  const job = await poolableJob();
+  const { ask } = requests();
+  await Promise.all(many(30, () => ask.one(caller, job, PLAIN)));
+  const found = (await executionsUnstarted(pool, 0, 20_000)).filter((row) => row.id.startsWith(job));
+  assert.equal(found.length, 30);
+  const starter = createStarter({ pool, temporal, log });
+  const answers = await Promise.all(found.map((row) => starter.start(row)));
+  assert.deepEqual(new Set(answers), new Set(['started']));
+  for (const row of found) assert.equal(await starter.start(row), 'started', 'again');
+  await starter.drain();
+  const rows = await rowsOf(job);
+  const pools = new Map(rows.map((row) => [row.workflow_id, row.run_id]));
+  assert.ok(pools.size <= 3);
+  for (const [id, runId] of pools) {
+    const described = await temporal.workflow.getHandle(id).describe();
+    assert.deepEqual([described.type, described.runId, described.taskQueue], ['servePool', runId, 'almanac-default']);
+  }
+  assert.ok(
+    rows.every((row) => row.run_id === pools.get(row.workflow_id)),
+    'every row knows its run',
+  );
+  assert.equal((await executionsUnstarted(pool, 0, 20_000)).filter((row) => row.id.startsWith(job)).length, 0);
+});
+
+test('a pool that is due later begins a second before, and whoever joins it later starts nothing', async () => {
+  const starter = createStarter({ pool, temporal, log });
+  const dueAt = new Date(Date.now() + 30_000);
+  const row = (id: string): ExecutionStart => ({
+    team: 'default',
+    id,
+    partitionAt: new Date().toISOString(),
+    workflowId: `once-default-default-${dueAt.toISOString()}`,
+    queue: 'default',
+    dueAt: dueAt.toISOString(),
+    priority: 3,
+    jobName: 'later',
+    dispatch: 'pooled',
+  });
+  assert.equal(await starter.start(row('one')), 'started');
+  const handle = temporal.workflow.getHandle(row('one').workflowId);
+  const { runId, raw } = await handle.describe();
+  const beginsAt = Number(raw.workflowExecutionInfo?.executionTime?.seconds) * 1_000;
+  assert.ok(Math.abs(beginsAt - (dueAt.getTime() - 1_000)) <= 1_000, `${beginsAt} for ${dueAt.getTime()}`);
+  await handle.terminate();
+  assert.equal(await starter.start(row('two')), 'started');
+  assert.equal((await handle.describe()).runId, runId, 'no other run');
+  await starter.drain();
+});
