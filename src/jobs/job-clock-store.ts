@@ -64,7 +64,7 @@ export async function membershipOpen(tx: Transaction, member: NewMembership): Pr
   });
 }
 
-/** Makes a job's dedicated clock, or raises it to what it should be now; a tombstoned or emptied one comes back. */
+/** Makes a job's own clock, or raises it to what it should be now; a tombstoned or emptied one comes back, and is checked from where its check had come to. */
 export async function clockRaise(
   tx: Transaction,
   clock: { id: string; team: string; timingHash: string; queue: string; paused: boolean; nextSlot: Date | null; at: Date },
@@ -75,9 +75,7 @@ export async function clockRaise(
            VALUES ($1, $2, 'dedicated', $3, $4, $5, $6, $7)
            ON CONFLICT (id) DO UPDATE
              SET timing_hash = excluded.timing_hash, queue = excluded.queue, paused = excluded.paused, generation = c.generation + 1, reconcile_at = now(),
-                 failures = 0, last_error = NULL, next_check_at = least(c.next_check_at, excluded.next_check_at),
-                 checked_until = CASE WHEN c.deleted_at IS NULL AND c.empty_since IS NULL THEN c.checked_until ELSE excluded.checked_until END,
-                 empty_since = NULL, deleted_at = NULL
+                 failures = 0, last_error = NULL, next_check_at = least(c.next_check_at, excluded.next_check_at), empty_since = NULL, deleted_at = NULL
            RETURNING generation, observed_generation, paused`,
     values: [clock.id, clock.team, clock.timingHash, clock.queue, clock.paused, checkAt(clock.nextSlot), clock.at],
   });
@@ -85,6 +83,30 @@ export async function clockRaise(
 }
 
 const checkAt = (slot: Date | null): Date | null => (slot ? new Date(slot.getTime() + CHECK_AFTER_MS) : null);
+
+/** Joins a shared clock: makes it, keeps it, or takes it back; see `join_pooled_clock`. `raised`: Temporal has something to learn. */
+export async function clockJoin(
+  tx: Transaction,
+  clock: { id: string; team: string; timingHash: string; queue: string; nextSlot: Date; at: Date },
+): Promise<RaisedClock & { raised: boolean }> {
+  const { rows } = await tx.query<{ generation: string; observed_generation: string; raised: boolean }>({
+    name: 'clock-join',
+    text: 'SELECT generation, observed_generation, raised FROM join_pooled_clock($1, $2, $3, $4, $5, $6)',
+    values: [clock.team, clock.id, clock.timingHash, clock.queue, clock.nextSlot, clock.at],
+  });
+  const { generation, observed_generation: observed, raised } = rows[0]!;
+  return { generation: Number(generation), observedGeneration: Number(observed), paused: false, raised };
+}
+
+/** True when a clock has a member for good besides this job. */
+export async function clockHasOthers(tx: Transaction, team: string, clockId: string, jobId: string): Promise<boolean> {
+  const { rowCount } = await tx.query({
+    name: 'clock-has-others',
+    text: `SELECT 1 FROM clock_members WHERE clock_id = $1 AND team = $2 AND job_id <> $3 AND valid_to = 'infinity' LIMIT 1`,
+    values: [clockId, team, jobId],
+  });
+  return rowCount === 1;
+}
 
 /** Raises a clock whose pause or name is to be shown anew; null when there is none. */
 export async function clockShow(

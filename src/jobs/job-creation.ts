@@ -1,13 +1,16 @@
 /** Creating a job: everything is worked out beforehand, then one statement writes it. */
 import { inTransaction, type Pool, type Queryable } from '../postgres.ts';
 import type { Caller } from './caller.ts';
+import { choiceOf, type DispatchChoice, OWN } from './dispatch-choice.ts';
 import { claimIdempotencyKey, type IdempotencyContext } from './idempotency.ts';
 import { newExecutionId, newJobId } from './ids.ts';
-import { desiredClock, type Effects, firstRun, NO_EFFECTS, onceValues } from './job-change.ts';
+import { type Effects, firstRun, NO_EFFECTS } from './job-change.ts';
+import { desiredClock } from './job-clock-change.ts';
 import { invalidJob, type JobDocument } from './job-document.ts';
 import { jobNameTaken } from './job-errors.ts';
 import { factsOf, type JobFacts, type QueueOf, stateOf } from './job-facts.ts';
-import { jobInsert, type OnceRow } from './job-insert.ts';
+import { type InsertOutcome, jobInsert, type OnceRow } from './job-insert.ts';
+import { onceValues } from './job-once-change.ts';
 import { onceStart } from './job-once-store.ts';
 import { missingServiceErrors, servicesOf } from './job-references.ts';
 import { jobFindId, type StoredJob } from './job-store.ts';
@@ -16,7 +19,8 @@ import { jobView } from './job-view.ts';
 /** A name that is freed again and again between two looks is given up on. */
 const ROUNDS = 5;
 
-type Draft = { job: StoredJob; facts: JobFacts; once: OnceRow | null };
+type Created = { job: StoredJob; effects: Effects };
+type Draft = { job: StoredJob; facts: JobFacts; once: OnceRow | null; certain: DispatchChoice | null };
 
 export function createJobCreation({
   pool,
@@ -34,6 +38,8 @@ export function createJobCreation({
     const next = document.enabled ? firstRun(document, facts, now) : null;
     const state = stateOf(facts.kind, { enabled: document.enabled, paused: false, hasNextRun: next !== null });
     const clocked = facts.kind === 'scheduled' && document.enabled;
+    const once = facts.kind === 'once' && next ? { id: newExecutionId(id, 'once'), dueAt: next } : null;
+    const certain = choiceOf(document, facts.timing) ?? (clocked || once ? null : OWN);
     const job: StoredJob = {
       id,
       team: caller.team,
@@ -51,24 +57,30 @@ export function createJobCreation({
       nextRunAt: state === 'active' ? next : null,
       lastOutcome: null,
       lastExecution: null,
+      dispatchChoice: certain ?? OWN,
       sync: state === 'active' ? 'pending' : 'synced',
     };
-    return { job, facts, once: facts.kind === 'once' && next ? { id: newExecutionId(id, 'once'), dueAt: next } : null };
+    return { job, facts, once, certain };
   }
 
-  async function insert(caller: Caller, { job, facts, once }: Draft, idempotency: IdempotencyContext | undefined): Promise<boolean> {
+  /** Null: the name is taken. */
+  async function insert(
+    caller: Caller,
+    { job, facts, once, certain }: Draft,
+    idempotency: IdempotencyContext | undefined,
+  ): Promise<InsertOutcome | null> {
     const services = servicesOf(job.document);
     const outcome = idempotency
       ? await inTransaction(pool, async (tx) => {
           await claimIdempotencyKey(tx, idempotency, jobView(job));
-          const inserted = await jobInsert(tx, caller, job, facts, services, once);
+          const inserted = await jobInsert(tx, caller, job, facts, services, once, certain);
           // nothing was written, so the key must not be kept either
           if (!inserted.created) throw await refusal(tx, inserted.missingServices, job);
           return inserted;
         })
-      : await jobInsert(pool, caller, job, facts, services, once);
+      : await jobInsert(pool, caller, job, facts, services, once, certain);
     if (outcome.missingServices.length > 0) throw await refusal(pool, outcome.missingServices, job);
-    return outcome.created;
+    return outcome.created ? outcome : null;
   }
 
   async function refusal(database: Queryable, missing: string[], { document, team }: StoredJob): Promise<Error> {
@@ -81,15 +93,12 @@ export function createJobCreation({
    * Creates a job.
    * @throws JobError `conflict` when the name is taken, `invalid` for a schedule without a time ahead, unknown handlers and services.
    */
-  async function create(
-    caller: Caller,
-    document: JobDocument,
-    idempotency: IdempotencyContext | undefined,
-  ): Promise<{ job: StoredJob; effects: Effects }> {
+  async function create(caller: Caller, document: JobDocument, idempotency: IdempotencyContext | undefined): Promise<Created> {
     await checkHandler(pool, document);
     for (let round = 1; ; round += 1) {
       const made = draft(caller, document);
-      if (await insert(caller, made, idempotency)) return { job: made.job, effects: effectsOf(made) };
+      const inserted = await insert(caller, made, idempotency);
+      if (inserted) return created(made, inserted);
       const id = await jobFindId(pool, caller.team, document.name);
       // no job of that name any more: it was deleted between the two looks
       if (id !== null || round === ROUNDS) throw jobNameTaken(document.name, id ?? 'unknown');
@@ -99,10 +108,13 @@ export function createJobCreation({
   return { create };
 }
 
-function effectsOf({ job, facts, once }: Draft): Effects {
-  return {
-    ...NO_EFFECTS,
-    clock: job.clockId ? desiredClock(job, facts, { generation: 1, observedGeneration: 0, paused: false }) : null,
-    start: once ? onceStart(once.id, once.id, onceValues(job, facts, once.dueAt)) : null,
-  };
+/** The job as the statement has placed it, and what Temporal has to learn of it. */
+function created({ job: draft, facts, once }: Draft, { choice, clockId, joined, workflowId }: InsertOutcome): Created {
+  const job: StoredJob = { ...draft, dispatchChoice: choice, clockId };
+  const effects: Effects = { ...NO_EFFECTS, clocks: [] };
+  if (joined) job.sync = joined.generation === joined.observedGeneration ? 'synced' : 'pending';
+  if (clockId && (joined?.raised ?? true))
+    effects.clocks.push(desiredClock(clockId, job, facts, { generation: 1, observedGeneration: 0, ...joined, paused: false }));
+  if (once && workflowId) effects.start = onceStart(once.id, { workflowId, dispatch: choice.dispatch }, onceValues(job, facts, once.dueAt));
+  return { job, effects };
 }

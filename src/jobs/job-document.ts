@@ -3,6 +3,7 @@
  * Its output is canonical: every default is written down, keys stand in one order, and it parses to itself.
  */
 import { z } from 'zod';
+import { pooledProblem } from './dispatch-choice.ts';
 import { type FieldError, JobError } from './errors.ts';
 import { choice, documentIssues, notSupportedYet, strictShape } from './job-issues.ts';
 import { isObject, type Json, jsonProblem } from './job-json.ts';
@@ -140,12 +141,9 @@ export const jobDocumentSchema = strictShape(
     service: serviceNameSchema.optional().meta({ description: 'Registered service that owns the job' }),
     category: label('category').optional().meta({ description: 'Routes the job to a queue', example: 'batch' }),
     tags: tagsSchema.default({}),
-    dispatch: z
-      .enum(['auto', 'dedicated'], {
-        error: (issue) =>
-          issue.input === 'pooled' ? 'dispatch "pooled" is not supported yet; use "auto" or "dedicated"' : 'must be "auto" or "dedicated"',
-      })
-      .default('auto'),
+    dispatch: choice(['auto', 'dedicated', 'pooled']).default('auto').meta({
+      description: 'dedicated: a schedule and workflows of its own; pooled: shared with others, for short calls; auto: what suits',
+    }),
     priority: wholeNumber(1, 5).default(3).meta({ description: '1 highest … 5' }),
     enabled: z.boolean({ error: 'must be true or false' }).default(true),
     input: z
@@ -220,6 +218,8 @@ function ruleErrors(document: JobDocument, rules: DocumentRules): FieldError[] {
     const message = `has ${inputBytes} bytes as JSON, at most ${rules.inputLimitBytes}; keep large data elsewhere and hand over its address`;
     errors.push({ path: '/input', message, code: 'too_large' });
   }
+  const unpoolable = pooledProblem(document);
+  if (unpoolable) errors.push({ path: '/dispatch', message: unpoolable, code: 'not_poolable' });
   const { target } = document;
   if (target.type === 'http') {
     const problem = target.url === undefined ? null : rules.urlProblem(target.url);

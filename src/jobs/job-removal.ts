@@ -2,7 +2,9 @@
 import type { Transaction } from '../postgres.ts';
 import { auditInsert } from './audit.ts';
 import type { Caller } from './caller.ts';
-import { desiredClock, type Effects, NO_EFFECTS } from './job-change.ts';
+import type { Dispatch } from './dispatch-choice.ts';
+import { type Effects, NO_EFFECTS } from './job-change.ts';
+import { desiredClock } from './job-clock-change.ts';
 import { clockTombstone, membershipClose, pausedRangesClose } from './job-clock-store.ts';
 import { factsOf } from './job-facts.ts';
 import type { StoredJob } from './job-store.ts';
@@ -31,25 +33,26 @@ export async function removeJob(
   await pausedRangesClose(tx, job.team, job.id, at);
   await membershipClose(tx, job.team, job.id, at);
   const facts = factsOf(job.document, job.id, job.createdAt, () => job.queue);
+  // a clock that it shares goes on for the others
   const tombstone = await clockTombstone(tx, job.team, job.id, at);
   const stale = await closeQueued(tx, job, caller.name);
   if (cancelRunning) await cancelRunningExecutions(tx, job, caller.name);
-  const clock = tombstone && facts.timing ? desiredClock(removed, facts, tombstone, true) : null;
-  removed.sync = clock ? 'pending' : job.sync;
-  return { job: removed, effects: { ...NO_EFFECTS, clock, stale } };
+  const clocks = tombstone && facts.timing ? [desiredClock(job.id, removed, facts, tombstone, true)] : [];
+  removed.sync = clocks.length > 0 ? 'pending' : 'synced';
+  return { job: removed, effects: { ...NO_EFFECTS, clocks, stale } };
 }
 
-/** Closes what has not begun, those that wait first, so that closing one never releases another. Returns the workflows that were meant for them. */
+/** Closes what has not begun, those that wait first, so that closing one never releases another. Returns the workflows that were meant for them alone. */
 async function closeQueued(tx: Transaction, job: StoredJob, by: string): Promise<string[]> {
-  const { rows } = await tx.query<{ workflow_id: string; waiting: boolean }>({
+  const { rows } = await tx.query<{ workflow_id: string; waiting: boolean; dispatch: Dispatch }>({
     name: 'job-close-queued',
     text: `WITH queued AS MATERIALIZED (
-             SELECT partition_at, id, waiting FROM job_executions WHERE job_id = $1 AND team = $2 AND status = 'queued' ORDER BY waiting DESC
+             SELECT partition_at, id, waiting, dispatch FROM job_executions WHERE job_id = $1 AND team = $2 AND status = 'queued' ORDER BY waiting DESC
            )
-           SELECT c.workflow_id, q.waiting FROM queued q, LATERAL close_execution($2, q.partition_at, q.id, 'cancelled', 'job_deleted', NULL, $3) c`,
+           SELECT c.workflow_id, q.waiting, q.dispatch FROM queued q, LATERAL close_execution($2, q.partition_at, q.id, 'cancelled', 'job_deleted', NULL, $3) c`,
     values: [job.id, job.team, by],
   });
-  return rows.filter((row) => !row.waiting).map((row) => row.workflow_id);
+  return rows.filter((row) => !row.waiting && row.dispatch === 'dedicated').map((row) => row.workflow_id);
 }
 
 async function cancelRunningExecutions(tx: Transaction, job: StoredJob, by: string): Promise<void> {

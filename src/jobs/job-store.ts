@@ -1,10 +1,9 @@
-/** Reading one job, and writing a new generation of it. The creating statement is in job-insert.ts, the list in jobs-list.ts. */
+/** Reading one job, and locking it. It is written by job-insert.ts and job-write-store.ts; the list is in jobs-list.ts, old generations in job-revisions.ts. */
 import type { Queryable, Transaction } from '../postgres.ts';
-import type { Caller } from './caller.ts';
+import { type Dispatch, type DispatchChoice, OWN } from './dispatch-choice.ts';
 import { isJobId } from './ids.ts';
 import type { JobDocument } from './job-document.ts';
-import type { JobFacts, JobState } from './job-facts.ts';
-import { durationMs } from './time/duration.ts';
+import type { JobState } from './job-facts.ts';
 
 export type Pause = { reason: string | null; by: string; at: string; blockManual: boolean; automatic: boolean };
 export type Sync = 'synced' | 'pending';
@@ -18,7 +17,7 @@ export type StoredJob = {
   generation: number;
   document: JobDocument;
   clockId: string | null;
-  /** True when its clock is there and has a member; a finished or disabled job's clock is emptied, then taken away. */
+  /** True when its clock is there and it is a member; a finished or disabled job's clock is emptied, then taken away. */
   clockHeld: boolean;
   /** The queue it runs on now; the settings may say another one since. */
   queue: string;
@@ -29,6 +28,7 @@ export type StoredJob = {
   nextRunAt: Date | null;
   lastOutcome: string | null;
   lastExecution: unknown;
+  dispatchChoice: DispatchChoice;
   sync: Sync;
 };
 
@@ -40,18 +40,26 @@ export const SHOWN_STATE = `CASE WHEN j.state = 'active' AND j.clock_id IS NOT N
 
 /**
  * Whether Temporal is known to have what the job wants: its clock (also one that is being removed), or the start of its one run.
- * Aliases: j jobs, c the clock or the former clock.
+ * A shared clock is no business of a deleted job, but its own from before is. Aliases: j jobs, c the clock or the former clock.
  */
 export const SYNC = `CASE
-    WHEN c.generation <> c.observed_generation THEN 'pending'
+    WHEN c.generation <> c.observed_generation AND (c.kind = 'dedicated' OR j.deleted_at IS NULL) THEN 'pending'
+    WHEN j.clock_id <> j.id AND EXISTS (SELECT 1 FROM clocks d WHERE d.id = j.id AND d.generation <> d.observed_generation) THEN 'pending'
     WHEN j.clock_id IS NULL AND j.state = 'active' AND EXISTS (
       SELECT 1 FROM job_executions e
        WHERE e.job_id = j.id AND e.status IN ('queued', 'running') AND e.trigger = 'once' AND e.run_id IS NULL AND NOT e.waiting) THEN 'pending'
     ELSE 'synced'
   END`;
 
-const COLUMNS = `j.id, j.team, j.name, ${SHOWN_STATE} AS state, j.generation, j.document, j.clock_id, c.id IS NOT NULL AND c.empty_since IS NULL AND c.deleted_at IS NULL AS clock_held, r.queue, j.pause, j.created_by, j.created_at, j.updated_at,
-       r.next_run_at, r.last_outcome, r.last_execution, ${SYNC} AS sync`;
+/** Why the job's executions are dispatched as they are; rows from before this was kept have none. Alias: r job_runtime. */
+export const DISPATCH_REASON = `coalesce(r.dispatch_reason, CASE r.dispatch_wish WHEN 'auto' THEN '${OWN.reason}' ELSE 'asked for' END)`;
+
+/** Others may hold a shared clock: there the job's own membership counts. Aliases: j jobs, c the clock. */
+const CLOCK_HELD = `c.id IS NOT NULL AND c.empty_since IS NULL AND c.deleted_at IS NULL AND (
+         c.kind = 'dedicated' OR EXISTS (SELECT 1 FROM clock_members m WHERE m.job_id = j.id AND m.clock_id = c.id AND m.valid_to > clock_timestamp()))`;
+
+const COLUMNS = `j.id, j.team, j.name, ${SHOWN_STATE} AS state, j.generation, j.document, j.clock_id, ${CLOCK_HELD} AS clock_held, r.queue, j.pause, j.created_by, j.created_at, j.updated_at,
+       r.next_run_at, r.last_outcome, r.last_execution, r.dispatch, ${DISPATCH_REASON} AS dispatch_reason, ${SYNC} AS sync`;
 const FROM = `FROM jobs j JOIN job_runtime r ON r.job_id = j.id LEFT JOIN clocks c ON c.id = coalesce(j.clock_id, j.id)`;
 
 type JobRow = {
@@ -71,6 +79,8 @@ type JobRow = {
   next_run_at: Date | null;
   last_outcome: string | null;
   last_execution: unknown;
+  dispatch: Dispatch;
+  dispatch_reason: string;
   sync: Sync;
 };
 
@@ -91,6 +101,7 @@ const toStored = (row: JobRow): StoredJob => ({
   nextRunAt: row.next_run_at,
   lastOutcome: row.last_outcome,
   lastExecution: row.last_execution,
+  dispatchChoice: { dispatch: row.dispatch, reason: row.dispatch_reason },
   sync: row.sync,
 });
 
@@ -135,109 +146,4 @@ export async function jobLock(tx: Transaction, team: string, idOrName: string): 
   });
   const row = rows[0];
   return row ? { job: toStored(row), at: row.at } : null;
-}
-
-/** The columns of job_runtime that follow from a document. */
-export const runtimeValues = (document: JobDocument, facts: JobFacts): unknown[] => [
-  facts.queue,
-  document.enabled,
-  document.overlap,
-  document.catchUp.policy,
-  durationMs(document.catchUp.window),
-  facts.offsetS,
-  document.retry.maxAttempts,
-  document.pauseAfterFailures ?? null,
-];
-
-/** Writes a job's next generation: row, runtime, revision and audit event in one statement. The caller holds the job's lock. */
-export async function jobWriteGeneration(
-  tx: Transaction,
-  caller: Caller,
-  before: JobDocument,
-  job: StoredJob,
-  facts: JobFacts,
-): Promise<void> {
-  const { document } = job;
-  await tx.query({
-    name: 'job-write-generation',
-    text: `WITH job AS (
-             UPDATE jobs SET name = $3, service = $4, category = $5, priority = $6, tags = $7, state = $8, generation = $9, document = $10, clock_id = $11,
-                             updated_at = $12
-              WHERE id = $1 AND team = $2
-           ), runtime AS (
-             UPDATE job_runtime SET job_name = $3, generation = $9, priority = $6, next_run_at = $13, queue = $14, enabled = $15, overlap = $16, catch_up = $17,
-                                    catch_up_window_ms = $18, offset_s = $19, max_attempts = $20, pause_after_failures = $21, timeout_ms = $25
-              WHERE job_id = $1 AND team = $2
-           ), revision AS (
-             INSERT INTO job_revisions (job_id, generation, team, document, changed_by, created_at) VALUES ($1, $9, $2, $10, $22, $12)
-           )
-           INSERT INTO audit_events (team, actor, action, subject_kind, subject_id, before, after, request_id)
-           VALUES ($2, $22, 'job.updated', 'job', $1, $23, $10, $24)`,
-    values: [
-      job.id,
-      job.team,
-      document.name,
-      document.service ?? null,
-      document.category ?? null,
-      document.priority,
-      JSON.stringify(document.tags),
-      job.state,
-      job.generation,
-      JSON.stringify(document),
-      job.clockId,
-      job.updatedAt,
-      job.nextRunAt,
-      ...runtimeValues(document, facts),
-      caller.name,
-      JSON.stringify(before),
-      caller.requestId,
-      durationMs(document.timeout),
-    ],
-  });
-}
-
-/** Writes what a pause or a resume changes. No new generation: the definition stays as it is. The caller holds the job's lock. */
-export async function jobWritePause(tx: Transaction, job: StoredJob): Promise<void> {
-  await tx.query({
-    name: 'job-write-pause',
-    text: `WITH job AS (
-             UPDATE jobs SET state = $3, pause = $4, updated_at = $5 WHERE id = $1 AND team = $2
-           )
-           UPDATE job_runtime SET paused_at = $6::timestamptz, block_manual = $7, next_run_at = $8,
-                  consecutive_failures = CASE WHEN $6::timestamptz IS NULL THEN 0 ELSE consecutive_failures END
-            WHERE job_id = $1 AND team = $2`,
-    values: [
-      job.id,
-      job.team,
-      job.state,
-      job.pause ? JSON.stringify(job.pause) : null,
-      job.updatedAt,
-      job.pause?.at ?? null,
-      job.pause?.blockManual ?? false,
-      job.nextRunAt,
-    ],
-  });
-}
-
-export type Revision = { generation: number; document: JobDocument; changedBy: string; createdAt: Date };
-
-/** Generations of a job, newest first, also of a deleted one. @param before only older ones than this generation. */
-export async function jobRevisions(
-  database: Queryable,
-  team: string,
-  jobId: string,
-  limit: number,
-  before: number | null,
-): Promise<Revision[]> {
-  const { rows } = await database.query<{ generation: string; document: JobDocument; changed_by: string; created_at: Date }>(
-    `SELECT generation, document, changed_by, created_at FROM job_revisions
-      WHERE job_id = $1 AND team = $2 AND ($4::bigint IS NULL OR generation < $4) ORDER BY generation DESC LIMIT $3`,
-    [jobId, team, limit, before],
-  );
-  return rows.map((row) => ({
-    generation: Number(row.generation),
-    document: row.document,
-    changedBy: row.changed_by,
-    createdAt: row.created_at,
-  }));
 }

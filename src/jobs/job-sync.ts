@@ -63,19 +63,20 @@ export function createSyncer(deps: SyncDeps) {
    */
   async function settle(effects: Effects, respondAsync: boolean | undefined, unchanged: Sync): Promise<Sync> {
     for (const workflowId of effects.stale) stopSoon(workflowId);
-    const { clock, start } = effects;
-    if (!clock && !start) return unchanged;
+    const { clocks, start } = effects;
+    if (clocks.length === 0 && !start) return unchanged;
     const budgetMs = respondAsync ? 0 : deps.budgetMs;
     if (budgetMs <= 0) {
       hint();
       return 'pending';
     }
-    const [clockSync, startSync] = await Promise.all([
-      clock ? deps.reconciler.within(budgetMs, clock.id, clock) : 'synced',
+    const [clockSyncs, startSync] = await Promise.all([
+      Promise.all(clocks.map((clock) => deps.reconciler.within(budgetMs, clock.id, clock))),
       start ? deps.starter.within(budgetMs, start) : 'started',
     ]);
-    if (clockSync === 'pending') hint();
-    return clockSync === 'synced' && startSync === 'started' ? 'synced' : 'pending';
+    const clocksSynced = clockSyncs.every((sync) => sync === 'synced');
+    if (!clocksSynced) hint();
+    return clocksSynced && startSync === 'started' ? 'synced' : 'pending';
   }
 
   /** Waits for the calls to Temporal that no answer waited for; before its connection is closed. */

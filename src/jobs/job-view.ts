@@ -1,4 +1,5 @@
 /** The job as GET returns it: the document with what Almanac knows about it. */
+import type { DispatchChoice } from './dispatch-choice.ts';
 import type { JobDocument } from './job-document.ts';
 import { type JobState, windowOf } from './job-facts.ts';
 import type { Pause, StoredJob, Sync } from './job-store.ts';
@@ -8,8 +9,6 @@ import { timingOf } from './time/timing.ts';
 
 /** How many next times a job shows. */
 const NEXT_RUNS = 5;
-
-export type DispatchChoice = { dispatch: 'dedicated'; reason: string };
 
 export type JobView = JobDocument & {
   id: string;
@@ -29,12 +28,6 @@ export type JobView = JobDocument & {
   lastExecution: unknown;
   dispatchChoice: DispatchChoice;
 };
-
-/** How a job's executions are dispatched, and why. */
-export const dispatchChoiceOf = (document: Pick<JobDocument, 'dispatch'>): DispatchChoice => ({
-  dispatch: 'dedicated',
-  reason: document.dispatch === 'dedicated' ? 'asked for' : 'auto: a schedule and workflows of its own',
-});
 
 /** The next due times of a job; none while it does not fire. */
 export function nextRunsOf(job: StoredJob, now: Date): Date[] {
@@ -60,6 +53,6 @@ export function jobView(job: StoredJob, now: Date = new Date()): JobView {
     nextRuns: nextRunsOf(job, now).map(formatInstant),
     lastOutcome: job.lastOutcome,
     lastExecution: job.lastExecution,
-    dispatchChoice: dispatchChoiceOf(job.document),
+    dispatchChoice: job.dispatchChoice,
   };
 }

@@ -4,8 +4,7 @@
  */
 import { hash } from 'node:crypto';
 import type { Pool } from '../postgres.ts';
-import { SHOWN_STATE, SYNC } from './job-store.ts';
-import { dispatchChoiceOf } from './job-view.ts';
+import { DISPATCH_REASON, SHOWN_STATE, SYNC } from './job-store.ts';
 
 export const JOB_SORTS = ['name', '-name', 'createdAt', '-createdAt', 'nextRunAt', '-nextRunAt'] as const;
 export type JobSort = (typeof JOB_SORTS)[number];
@@ -38,15 +37,13 @@ const iso = (column: string) => `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-
 const shortIso = (column: string) => `replace(${iso(column)}, '.000Z', 'Z')`;
 const textOr = (expression: string) => `coalesce(to_json(${expression})::text, 'null')`;
 
-const choice = (dispatch: 'auto' | 'dedicated') => JSON.stringify(dispatchChoiceOf({ dispatch })).replaceAll("'", "''");
-
 /** One item: the columns, then the stored document behind them as it is. Same keys as GET of one job but `nextRuns`. */
 const ITEM = `'{"id":"' || j.id || '",' || substr(j.document::text, 2, length(j.document::text) - 2)
     || ',"generation":' || j.generation || ',"state":"' || ${SHOWN_STATE} || '","sync":"' || ${SYNC} || '","pause":' || coalesce(j.pause::text, 'null')
     || ',"createdBy":' || to_json(j.created_by)::text || ',"createdAt":"' || ${iso('j.created_at')} || '","updatedAt":"' || ${iso('j.updated_at')}
     || '","nextRunAt":' || coalesce('"' || ${shortIso('r.next_run_at')} || '"', 'null') || ',"lastOutcome":' || ${textOr('r.last_outcome')}
     || ',"lastExecution":' || coalesce(r.last_execution::text, 'null') || ',"dispatchChoice":'
-    || CASE j.document ->> 'dispatch' WHEN 'dedicated' THEN '${choice('dedicated')}' ELSE '${choice('auto')}' END || '}'`;
+    || '{"dispatch":"' || r.dispatch || '","reason":' || to_json(${DISPATCH_REASON})::text || '}}'`;
 
 const SORT_COLUMNS = { name: 'j.name', createdAt: 'j.created_at', nextRunAt: 'r.next_run_at' } as const;
 const SORT_TYPES = { name: 'text', createdAt: 'timestamptz', nextRunAt: 'timestamptz' } as const;

@@ -4,14 +4,16 @@ import type { Pool } from '../postgres.ts';
 import { auditInsert } from './audit.ts';
 import type { Caller } from './caller.ts';
 import { JobError } from './errors.ts';
-import { desiredClock, NO_EFFECTS } from './job-change.ts';
+import { NO_EFFECTS } from './job-change.ts';
+import { desiredClock } from './job-clock-change.ts';
 import { clockShow, pausedRangeOpen, pausedRangesClose } from './job-clock-store.ts';
 import { factsOf, type JobState, stateOf, upcomingSlots } from './job-facts.ts';
 import { documentIssues, strictShape } from './job-issues.ts';
 import { jsonProblem } from './job-json.ts';
 import { onceFindPending } from './job-once-store.ts';
-import { jobWritePause, type Pause, type StoredJob, type Sync } from './job-store.ts';
+import type { Pause, StoredJob, Sync } from './job-store.ts';
 import type { JobView } from './job-view.ts';
+import { jobWritePause } from './job-write-store.ts';
 import type { Jobs, Locked, WriteOptions, Written } from './jobs.ts';
 import { createScheduleStatus, type ScheduleStatus, type TaskQueueBacklog } from './schedules-status.ts';
 import { instantSchema } from './time/instant.ts';
@@ -94,9 +96,12 @@ export function createSchedules({ pool, jobs, taskQueueBacklog }: SchedulesDeps)
         after: { state, pause },
       });
       const turned = (pause === null) !== (job.pause === null);
-      const shown = turned && job.clockHeld ? await clockShow(tx, job.team, job.id, pause !== null, next) : null;
+      // a clock that it shares goes on for the others
+      const ownClock = job.clockHeld && job.clockId === job.id;
+      const shown = turned && ownClock ? await clockShow(tx, job.team, job.id, pause !== null, next) : null;
       if (!shown) return { job: changed, effects: NO_EFFECTS };
-      return { job: { ...changed, sync: 'pending' as const }, effects: { ...NO_EFFECTS, clock: desiredClock(changed, facts, shown) } };
+      const clocks = [desiredClock(job.id, changed, facts, shown)];
+      return { job: { ...changed, sync: 'pending' as const }, effects: { ...NO_EFFECTS, clocks } };
     });
     return written(result);
   }

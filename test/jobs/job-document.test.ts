@@ -76,13 +76,11 @@ describe('a job document', () => {
     const later = job({
       concurrency: { key: 'db', limit: 1 },
       notify: [],
-      dispatch: 'pooled',
       schedule: { cron: '* * * * *', include: [], exclude: [], calendar: {}, dst: {} },
       target: { ...target, callback: {} },
     });
     assert.deepEqual(codesOf(later).sort(), [
       '/concurrency not_supported_yet',
-      '/dispatch not_supported_yet',
       '/notify not_supported_yet',
       '/schedule/calendar not_supported_yet',
       '/schedule/dst not_supported_yet',
@@ -92,6 +90,16 @@ describe('a job document', () => {
     ]);
     for (const type of ['workflow', 'steps'])
       assert.deepEqual(codesOf({ name: 'a', target: { type } }), ['/target/type not_supported_yet']);
+  });
+
+  test('takes "pooled" for calls of up to 10 s, and says so for longer ones', () => {
+    assert.equal(parse(job({ dispatch: 'pooled', timeout: '10s' })).dispatch, 'pooled');
+    assert.equal(parse(job({ dispatch: 'auto', timeout: '11s' })).dispatch, 'auto');
+    const [error] = errorsOf(job({ dispatch: 'pooled', timeout: '10001ms' }));
+    assert.deepEqual(
+      [error?.path, error?.code, error?.message],
+      ['/dispatch', 'not_poolable', 'dispatch "pooled" needs an http or handler target with a timeout of at most 10s'],
+    );
   });
 
   test('names the nearest known key for every unknown one, at any depth', () => {

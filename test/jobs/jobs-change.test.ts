@@ -225,7 +225,11 @@ describe('the clock of a job', () => {
   });
 
   test('of a finished job is not woken by an edit that gives it no time', async () => {
-    const { id } = await create({ name: 'over', schedule: { every: '1s', endAt: new Date(Date.now() + 5_000).toISOString() } });
+    const { id } = await create({
+      name: 'over',
+      dispatch: 'dedicated',
+      schedule: { every: '1s', endAt: new Date(Date.now() + 5_000).toISOString() },
+    });
     // as the controller leaves a job after its last slot
     await it.pool.query(
       `UPDATE clock_members SET valid_from = now() - interval '2 hours', valid_to = now() - interval '1 hour' WHERE job_id = $1`,

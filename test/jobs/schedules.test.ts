@@ -76,7 +76,7 @@ describe('the schedule of a job', () => {
 
 describe('a pause', () => {
   test('opens a stretch, and resuming ends it with the slots that lie in it', async () => {
-    const { id } = await create({ name: 'pausing', schedule: { every: '1s' } });
+    const { id } = await create({ name: 'pausing', dispatch: 'dedicated', schedule: { every: '1s' } });
     const paused = await it.schedules.pause(CALLER, id, { reason: 'maintenance', blockManual: true }, ASYNC);
     assert.equal(paused.generation, 1);
     assert.deepEqual(

@@ -19,6 +19,9 @@ export type DesiredClock = {
   label: string;
 };
 
+/** The label of a clock that several jobs share. */
+export const SHARED_LABEL = 'several jobs with the same timing';
+
 type ClockRow = {
   id: string;
   team: string;
@@ -48,7 +51,7 @@ const toDesired = (row: ClockRow): DesiredClock => ({
   observedGeneration: Number(row.observed_generation),
   deleted: row.deleted,
   timing: row.timing,
-  label: row.job_name ?? 'several jobs with the same timing',
+  label: row.job_name ?? SHARED_LABEL,
 });
 
 /** Reads one clock; null when there is no row. Always on the primary. */
