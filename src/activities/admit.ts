@@ -105,7 +105,7 @@ function beginningOf(row: BegunRow, before: LaterTry | null): Beginning {
   return {
     decision: 'run',
     execution,
-    dueAt: row.tries === 0 ? due : (before?.retry_at?.getTime() ?? Math.max(due, Date.now() + backoffMs(plan, row.tries))),
+    dueAt: row.tries === 0 ? due : nextTryAt(row.tries, before, Math.max(due, Date.now() + backoffMs(plan, row.tries))),
     triesDone: row.tries,
     timeoutMs: plan.timeoutMs,
     deadlineAt: plan.deadlineMs === null ? null : Math.max(due, startedAt) + plan.deadlineMs,
@@ -113,3 +113,7 @@ function beginningOf(row: BegunRow, before: LaterTry | null): Beginning {
     first: null,
   };
 }
+
+/** An execution that has left its pool knows when its second try may come: its receiver may have asked for a pause. */
+const nextTryAt = (triesDone: number, before: LaterTry | null, backoffAt: number): number =>
+  (triesDone === 1 ? before?.retry_at?.getTime() : undefined) ?? backoffAt;

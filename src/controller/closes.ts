@@ -16,6 +16,7 @@ import { alone } from './alone.ts';
 import {
   executionForgetRun,
   executionIsOfRun,
+  executionsOfPoolRun,
   executionsOutstaying,
   executionsTerminated,
   executionsUnfinished,
@@ -43,9 +44,12 @@ const ENDS: Record<string, { status: string; message: string }> = {
   FAILED: { status: 'failed', message: 'the workflow failed in Temporal before an outcome was recorded' },
 };
 
+/** A row by itself, or the pool it belongs to. */
+const nameOf = (row: WatchedExecution): string => (row.dispatch === 'pooled' ? row.workflow_id : row.id);
+
 export function createCloses(deps: { pool: Pool; temporal: Client; starter: Starter; servers: Servers; log: Log }): Loop {
   const { pool, temporal, starter, servers, log } = deps;
-  const watchList = createWatchList<WatchedExecution>({ idOf: (row) => `${row.id} ${row.run_id}` });
+  const watchList = createWatchList<WatchedExecution>({ idOf: (row) => `${nameOf(row)} ${row.run_id}` });
   const restarts = new Map<string, number>();
 
   async function close(row: WatchedExecution, status: string, reason: string, message: string): Promise<void> {
@@ -58,9 +62,15 @@ export function createCloses(deps: { pool: Pool; temporal: Client; starter: Star
       error: { type: reason, message },
       by: 'almanac',
     });
-    restarts.delete(row.id);
+    restarts.delete(nameOf(row));
     if (closed?.applied) log.info({ execution: row.id, status, reason }, message);
     if (closed?.released) await starter.start(closed.released);
+  }
+
+  /** A pool's workflow is that of all its rows. */
+  async function closeAll(row: WatchedExecution, status: string, reason: string, message: string): Promise<void> {
+    const rows = row.dispatch === 'pooled' ? await executionsOfPoolRun(pool, row) : [row];
+    for (const each of rows) await close(each, status, reason, message);
   }
 
   /** Status of the latest run of the row's workflow; null when Temporal knows none. */
@@ -75,11 +85,11 @@ export function createCloses(deps: { pool: Pool; temporal: Client; starter: Star
   }
 
   async function startAgain(row: WatchedExecution): Promise<void> {
-    const times = (restarts.get(row.id) ?? 0) + 1;
-    if (times > MOST_RESTARTS) return close(row, 'failed', 'lost', `its workflow ended ${times} times without an outcome`);
+    const times = (restarts.get(nameOf(row)) ?? 0) + 1;
+    if (times > MOST_RESTARTS) return closeAll(row, 'failed', 'lost', `its workflow ended ${times} times without an outcome`);
     if (!(await executionForgetRun(pool, row))) return;
-    restarts.set(row.id, times);
-    log.warn({ execution: row.id, times }, 'the workflow of an execution ended without an outcome; it is started again');
+    restarts.set(nameOf(row), times);
+    log.warn({ execution: nameOf(row), times }, 'the workflow of an execution ended without an outcome; it is started again');
   }
 
   async function look(row: WatchedExecution): Promise<void> {
@@ -88,12 +98,13 @@ export function createCloses(deps: { pool: Pool; temporal: Client; starter: Star
     // a record is always committed before its workflow ends, so that a row which is unfinished now was left so
     if (!(await executionIsOfRun(pool, row))) return;
     const end = run && ENDS[run.status];
-    if (end) return close(row, end.status, `workflow_${end.status}`, end.message);
+    if (end) return closeAll(row, end.status, `workflow_${end.status}`, end.message);
     return startAgain(row);
   }
 
-  /** A workflow whose row has been terminated must not go on; it would end by itself at its next claim. */
+  /** A workflow whose row has been terminated must not go on; it would end by itself at its next claim. A pool has other rows: its worker aborts the one call. */
   async function terminate(row: WatchedExecution, reason: string): Promise<void> {
+    if (row.dispatch === 'pooled') return;
     try {
       await temporal.workflow.getHandle(row.workflow_id, row.run_id).terminate(reason);
     } catch (error) {

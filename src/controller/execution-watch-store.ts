@@ -2,12 +2,23 @@
 import type { ExecutionStart } from '../jobs/execution-store.ts';
 import { inTransaction, type Pool, type Queryable } from '../postgres.ts';
 
-/** Queued rows that may run and of which no workflow is known, although their start should be over for `olderThanMs`. Soonest due first. */
+/**
+ * Rows that may run and of which no workflow is known, although their start should be over for `olderThanMs`: each with a workflow of its own, and one of each pool.
+ * Soonest due first.
+ */
 export async function executionsUnstarted(database: Queryable, olderThanMs: number, limit: number): Promise<ExecutionStart[]> {
   const found = await database.query<{ start: ExecutionStart }>(
-    `SELECT start_of(e) AS start FROM job_executions e
-      WHERE e.status IN ('queued', 'running') AND NOT e.waiting AND e.run_id IS NULL AND e.created_at < now() - make_interval(secs => $1 / 1000.0)
-      ORDER BY e.due_at LIMIT $2`,
+    `SELECT start FROM (
+       (SELECT start_of(e) AS start, e.due_at FROM job_executions e
+         WHERE e.status IN ('queued', 'running') AND NOT e.waiting AND e.run_id IS NULL AND e.created_at < now() - make_interval(secs => $1 / 1000.0)
+           AND e.dispatch = 'dedicated'
+         ORDER BY e.due_at LIMIT $2)
+       UNION ALL
+       (SELECT DISTINCT ON (e.workflow_id) start_of(e), e.due_at FROM job_executions e
+         WHERE e.status IN ('queued', 'running') AND NOT e.waiting AND e.run_id IS NULL AND e.created_at < now() - make_interval(secs => $1 / 1000.0)
+           AND e.dispatch = 'pooled'
+         ORDER BY e.workflow_id, e.due_at LIMIT $2)) unstarted
+      ORDER BY due_at LIMIT $2`,
     [olderThanMs, limit],
   );
   return found.rows.map((row) => row.start);
@@ -37,16 +48,42 @@ export async function releaseNext(pool: Pool, job: { team: string; job_id: strin
   });
 }
 
-export type WatchedExecution = { team: string; id: string; partition_at: Date; workflow_id: string; run_id: string };
+export type WatchedExecution = {
+  team: string;
+  /** For a pool, of any one of its rows. */
+  id: string;
+  partition_at: Date;
+  workflow_id: string;
+  run_id: string;
+  dispatch: 'dedicated' | 'pooled';
+};
 
-/** Unfinished rows whose workflow should be at work for `olderThanMs` or longer, oldest first. */
+/** Unfinished rows whose workflow should be at work for `olderThanMs` or longer, oldest first; of a pool's run one row. */
 export async function executionsUnfinished(database: Queryable, olderThanMs: number, limit: number): Promise<WatchedExecution[]> {
   const found = await database.query<WatchedExecution>(
-    `SELECT e.team, e.id, e.partition_at, e.workflow_id, e.run_id FROM job_executions e
-      WHERE e.status IN ('queued', 'running') AND NOT e.waiting AND e.run_id IS NOT NULL
-        AND greatest(e.due_at, e.created_at) < now() - make_interval(secs => $1 / 1000.0)
-      ORDER BY e.created_at LIMIT $2`,
+    `(SELECT e.team, e.id, e.partition_at, e.workflow_id, e.run_id, e.dispatch FROM job_executions e
+       WHERE e.status IN ('queued', 'running') AND NOT e.waiting AND e.run_id IS NOT NULL AND e.dispatch = 'dedicated'
+         AND greatest(e.due_at, e.created_at) < now() - make_interval(secs => $1 / 1000.0)
+       ORDER BY e.created_at LIMIT $2)
+     UNION ALL
+     (SELECT DISTINCT ON (e.workflow_id, e.run_id) e.team, e.id, e.partition_at, e.workflow_id, e.run_id, e.dispatch FROM job_executions e
+       WHERE e.status IN ('queued', 'running') AND NOT e.waiting AND e.run_id IS NOT NULL AND e.dispatch = 'pooled'
+         AND greatest(e.due_at, e.created_at) < now() - make_interval(secs => $1 / 1000.0)
+       ORDER BY e.workflow_id, e.run_id, e.id)`,
     [olderThanMs, limit],
+  );
+  return found.rows;
+}
+
+/** The unfinished rows of one run of a pool. */
+export async function executionsOfPoolRun(
+  database: Queryable,
+  of: Pick<WatchedExecution, 'team' | 'workflow_id' | 'run_id'>,
+): Promise<WatchedExecution[]> {
+  const found = await database.query<WatchedExecution>(
+    `SELECT e.team, e.id, e.partition_at, e.workflow_id, e.run_id, e.dispatch FROM job_executions e
+      WHERE e.workflow_id = $1 AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.run_id = $2 AND e.team = $3 ORDER BY e.id`,
+    [of.workflow_id, of.run_id, of.team],
   );
   return found.rows;
 }
@@ -63,16 +100,19 @@ export async function executionsTerminated(database: Queryable, rows: WatchedExe
 }
 
 /**
- * Takes the workflow away from an unfinished row because it ended, or vanished, without a record; the row is started again then. Nothing happens when another run has
- * taken the row meanwhile, or it has ended. Returns whether it was so.
+ * Takes the workflow away from unfinished rows because it ended, or vanished, without a record; they are started again then: one row, or all of a pool's run. Nothing happens to
+ * those that another run has taken meanwhile, or that have ended. Returns whether there was any.
  */
 export async function executionForgetRun(database: Queryable, row: WatchedExecution): Promise<boolean> {
   const updated = await database.query(
-    `UPDATE job_executions SET run_id = NULL
-      WHERE partition_at = $1 AND id = $2 AND team = $3 AND run_id = $4 AND status IN ('queued', 'running') AND NOT waiting`,
-    [row.partition_at, row.id, row.team, row.run_id],
+    row.dispatch === 'pooled'
+      ? `UPDATE job_executions SET run_id = NULL
+          WHERE workflow_id = $1 AND dispatch = 'pooled' AND team = $2 AND run_id = $3 AND status IN ('queued', 'running') AND NOT waiting`
+      : `UPDATE job_executions SET run_id = NULL
+          WHERE partition_at = $4 AND id = $1 AND team = $2 AND run_id = $3 AND status IN ('queued', 'running') AND NOT waiting`,
+    row.dispatch === 'pooled' ? [row.workflow_id, row.team, row.run_id] : [row.id, row.team, row.run_id, row.partition_at],
   );
-  return updated.rowCount === 1;
+  return (updated.rowCount ?? 0) > 0;
 }
 
 /** True while the row is unfinished and still belongs to this run. */
@@ -87,7 +127,7 @@ export async function executionIsOfRun(database: Queryable, row: WatchedExecutio
 /** Rows told to make room for a newer one (`cancel_other`) that have not gone within `graceMs`. */
 export async function executionsOutstaying(database: Queryable, graceMs: number, limit: number): Promise<WatchedExecution[]> {
   const found = await database.query<WatchedExecution>(
-    `SELECT e.team, e.id, e.partition_at, e.workflow_id, e.run_id FROM job_executions e
+    `SELECT e.team, e.id, e.partition_at, e.workflow_id, e.run_id, e.dispatch FROM job_executions e
       WHERE e.status IN ('queued', 'running') AND e.cancel_by = 'almanac: cancel_other'
         AND e.cancel_requested_at < now() - make_interval(secs => $1 / 1000.0)
       LIMIT $2`,

@@ -25,7 +25,9 @@ export function createStartOne({ pool, temporal, starter }: { pool: Pool; tempor
 
   return async (row) => {
     // when workers are down, Temporal has the workflow of a slot open long before we look
-    if (isSlotId(row.id) && (await noteOpenRun(row))) return;
-    if ((await starter.start(row)) === 'pending') await noteOpenRun(row);
+    if (row.dispatch === 'dedicated' && isSlotId(row.id) && (await noteOpenRun(row))) return;
+    const started = await starter.start(row);
+    // the start of a pool that is open answers with its run
+    if (started === 'pending' && row.dispatch === 'dedicated') await noteOpenRun(row);
   };
 }
