@@ -1,14 +1,18 @@
 /** Statements that end things: clocks without a member, tombstones that Temporal has confirmed, deleted jobs. Locks in the common order: runtime, jobs, clocks. */
+import { jobFinish } from '../jobs/job-finish.ts';
 import { inTransaction, type Pool, type Queryable } from '../postgres.ts';
 
 /**
- * Notes that a clock has no member any more: paused in Temporal at once, its job finished if nothing will fire it again. Nothing happens when somebody joined meanwhile.
+ * Notes that a clock has no member any more: paused in Temporal at once, the job finished whose own clock it is if nothing will fire it again. (Members of a shared clock
+ * are finished one by one, when their membership ends.) Nothing happens when somebody joined meanwhile.
  * @returns true when the clock was not noted as empty before.
  */
 export async function endClock(pool: Pool, clockId: string): Promise<boolean> {
   return inTransaction(pool, async (transaction) => {
     await transaction.query('SELECT 1 FROM job_runtime WHERE job_id = $1 FOR UPDATE', [clockId]);
     await transaction.query('SELECT 1 FROM jobs WHERE id = $1 FOR UPDATE', [clockId]);
+    // who joins a shared clock holds its lock until it is a member: the next statement sees it
+    await transaction.query('SELECT 1 FROM clocks WHERE id = $1 FOR UPDATE', [clockId]);
     const emptied = await transaction.query<{ team: string }>(
       `UPDATE clocks c SET empty_since = now(), paused = true, generation = c.generation + 1, reconcile_at = now()
         WHERE c.id = $1 AND c.empty_since IS NULL AND c.deleted_at IS NULL
@@ -18,20 +22,7 @@ export async function endClock(pool: Pool, clockId: string): Promise<boolean> {
     );
     const team = emptied.rows[0]?.team;
     if (team === undefined) return false;
-    const finished = await transaction.query<{ before: string }>(
-      `UPDATE jobs j SET state = 'finished', updated_at = now() FROM (SELECT id, state FROM jobs WHERE id = $1) was
-        WHERE j.id = was.id AND j.team = $2 AND j.state IN ('active', 'paused') AND j.deleted_at IS NULL
-       RETURNING was.state AS before`,
-      [clockId, team],
-    );
-    if (finished.rows[0]) {
-      await transaction.query('UPDATE job_runtime SET next_run_at = NULL WHERE job_id = $1 AND team = $2', [clockId, team]);
-      await transaction.query(
-        `INSERT INTO audit_events (team, actor, action, subject_kind, subject_id, before, after)
-         VALUES ($1, 'almanac', 'job.finished', 'job', $2, json_build_object('state', $3::text), json_build_object('state', 'finished'))`,
-        [team, clockId, finished.rows[0].before],
-      );
-    }
+    await jobFinish(transaction, team, clockId);
     return true;
   });
 }
@@ -83,15 +74,22 @@ export async function clockPurge(pool: Pool, clockId: string): Promise<boolean> 
   });
 }
 
-/** Removes deleted jobs whose clock is gone and of which nothing is unfinished. Their revisions and executions stay. Returns how many. */
+/**
+ * Removes deleted jobs whose own clock is gone, or whose shared one is checked to the end of their membership, and of which nothing is unfinished. Their revisions and
+ * executions stay. Returns how many.
+ */
 export async function jobsPurge(database: Queryable, limit: number): Promise<number> {
   const purged = await database.query(
     `WITH done AS (
        SELECT r.job_id FROM jobs j JOIN job_runtime r ON r.job_id = j.id
         WHERE j.deleted_at IS NOT NULL AND r.active <= 0 AND r.waiting <= 0
-          AND NOT EXISTS (SELECT 1 FROM clocks c WHERE c.id = j.id OR c.id = j.clock_id)
+          AND NOT EXISTS (SELECT 1 FROM clocks c WHERE c.id = j.id)
+          AND NOT EXISTS (SELECT 1 FROM clock_members m JOIN clocks c ON c.id = m.clock_id WHERE m.job_id = j.id AND c.checked_until < m.valid_to)
           AND NOT EXISTS (SELECT 1 FROM job_executions e WHERE e.job_id = j.id AND e.status IN ('queued', 'running'))
-        ORDER BY r.job_id LIMIT $1 FOR UPDATE OF r SKIP LOCKED)
+        ORDER BY r.job_id LIMIT $1 FOR UPDATE OF r SKIP LOCKED
+     ), left_behind AS (
+       DELETE FROM clock_members m USING done WHERE m.job_id = done.job_id
+     )
      DELETE FROM jobs j USING done WHERE j.id = done.job_id AND j.deleted_at IS NOT NULL`,
     [limit],
   );

@@ -8,7 +8,7 @@
  * It holds for as many orphans as there were when the sweep stopped (and a tenth more), and is used up when they are gone.
  */
 import type { ScheduleCalls } from '../jobs/clocks/schedule-calls.ts';
-import { CLOCK_WORKFLOW_TYPE } from '../jobs/clocks/schedule-shape.ts';
+import { isClockWorkflow } from '../jobs/clocks/schedule-shape.ts';
 import { clocksKnown } from '../jobs/clocks/sweep-store.ts';
 import type { Log } from '../log.ts';
 import type { Pool, Queryable } from '../postgres.ts';
@@ -43,7 +43,7 @@ export function createOrphans(deps: { pool: Pool; calls: ScheduleCalls; log: Log
       if (known.has(id)) continue;
       const described = await calls.describe(id);
       if (!described) ghosts.set(id, now() + GHOST_MS);
-      else if (described.schedule.action?.startWorkflow?.workflowType?.name === CLOCK_WORKFLOW_TYPE) {
+      else if (isClockWorkflow(described.schedule.action?.startWorkflow?.workflowType?.name)) {
         await calls.remove(id);
         deleted += 1;
         log.warn({ schedule: id }, 'a schedule without a row was deleted');

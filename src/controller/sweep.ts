@@ -10,7 +10,7 @@ import type { temporal } from '@temporalio/proto';
 import { clocksDesired } from '../jobs/clocks/clock-store.ts';
 import { createInstallation } from '../jobs/clocks/installation.ts';
 import type { ScheduleCalls } from '../jobs/clocks/schedule-calls.ts';
-import { CLOCK_WORKFLOW_TYPE, readNote, sameAsListEntry } from '../jobs/clocks/schedule-shape.ts';
+import { isClockWorkflow, readNote, sameAsListEntry } from '../jobs/clocks/schedule-shape.ts';
 import { clocksExpectedAfter, clocksMarkUntrue, tombstonesConfirmed } from '../jobs/clocks/sweep-store.ts';
 import { isJobId } from '../jobs/ids.ts';
 import type { Log } from '../log.ts';
@@ -30,7 +30,7 @@ const ROWS = 5_000;
 /** An Almanac's by id and by what it starts; other schedules in the namespace are nobody's business. */
 const isOurs = (entry: ListEntry): boolean => {
   const id = entry.scheduleId ?? '';
-  return (isJobId(id) || /^clock_[0-9a-f]+$/.test(id)) && entry.info?.workflowType?.name === CLOCK_WORKFLOW_TYPE;
+  return (isJobId(id) || /^clock_[0-9a-f]+$/.test(id)) && isClockWorkflow(entry.info?.workflowType?.name);
 };
 
 export function createSweep(deps: { pool: Pool; calls: ScheduleCalls; orphans: Orphans; log: Log }) {

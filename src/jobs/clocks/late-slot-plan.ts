@@ -26,6 +26,7 @@ function verdict(member: Membership, slot: Date, successor: Date | null, now: nu
  */
 export function plan(missing: Missing[], timingOf: (member: Membership) => Timing, now: number): Step[] {
   const steps: Step[] = [];
+  const successorOf = rememberingNextSlot();
   for (const ofMember of Map.groupBy(missing, ({ member }) => member).values()) {
     const { member } = ofMember[0]!;
     const timing = timingOf(member);
@@ -39,7 +40,7 @@ export function plan(missing: Missing[], timingOf: (member: Membership) => Timin
       stretch = [];
     };
     for (const { slot } of ofMember) {
-      const successor = nextSlot(timing, slot);
+      const successor = successorOf(timing, slot);
       const why = verdict(member, slot, successor, now);
       if (why !== reason || slot.getTime() !== expectedNext) endStretch();
       reason = why;
@@ -49,6 +50,25 @@ export function plan(missing: Missing[], timingOf: (member: Membership) => Timin
     endStretch();
   }
   return steps.sort((a, b) => startOf(a) - startOf(b));
+}
+
+/** Members of a shared clock ask for the same slots thousands of times. */
+function rememberingNextSlot(): (timing: Timing, slot: Date) => Date | null {
+  const known = new Map<Timing, Map<number, Date | null>>();
+  return (timing, slot) => {
+    let ofTiming = known.get(timing);
+    if (!ofTiming) {
+      ofTiming = new Map();
+      known.set(timing, ofTiming);
+    }
+    const at = slot.getTime();
+    let next = ofTiming.get(at);
+    if (next === undefined) {
+      next = nextSlot(timing, slot);
+      ofTiming.set(at, next);
+    }
+    return next;
+  };
 }
 
 const startOf = (step: Step): number => (step.kind === 'admit' ? step.slot : step.from).getTime();

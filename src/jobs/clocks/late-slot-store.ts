@@ -5,6 +5,9 @@ import type { Timing } from '../time/timing.ts';
 export type ClockToCheck = {
   id: string;
   team: string;
+  kind: 'dedicated' | 'pooled';
+  /** Of a shared clock: that of all its members. */
+  timing_hash: string;
   generation: string;
   checked_until: Date;
   next_check_at: string | null;
@@ -12,10 +15,12 @@ export type ClockToCheck = {
   now: Date;
 };
 
+const TO_CHECK = 'id, team, kind, timing_hash, generation, checked_until, next_check_at::text, now() AS now';
+
 /** Clocks of which a slot is overdue, or of which nobody knows the next one yet (`next_check_at` null). */
 export async function clocksToCheck(database: Queryable, limit: number): Promise<ClockToCheck[]> {
   const found = await database.query<ClockToCheck>(
-    `SELECT id, team, generation, checked_until, next_check_at::text, now() AS now FROM clocks
+    `SELECT ${TO_CHECK} FROM clocks
       WHERE deleted_at IS NULL AND (next_check_at <= now() OR next_check_at IS NULL)
       ORDER BY next_check_at NULLS FIRST LIMIT $1`,
     [limit],
@@ -25,10 +30,7 @@ export async function clocksToCheck(database: Queryable, limit: number): Promise
 
 /** The same for clocks that are about to be purged, whatever their state. */
 export async function clocksToCheckOnce(database: Queryable, clockIds: string[]): Promise<ClockToCheck[]> {
-  const found = await database.query<ClockToCheck>(
-    'SELECT id, team, generation, checked_until, next_check_at::text, now() AS now FROM clocks WHERE id = ANY ($1::text[])',
-    [clockIds],
-  );
+  const found = await database.query<ClockToCheck>(`SELECT ${TO_CHECK} FROM clocks WHERE id = ANY ($1::text[])`, [clockIds]);
   return found.rows;
 }
 

@@ -16,14 +16,18 @@ import { sameAsListed, sameSpec, specForm } from './spec-form.ts';
 type Schedule = temporal.api.schedule.v1.ISchedule;
 type ListEntry = temporal.api.schedule.v1.IScheduleListEntry;
 
-/** The workflow that every slot of a dedicated clock starts; also how our schedules are told from others in the same namespace. */
-export const CLOCK_WORKFLOW_TYPE = 'executeJob';
+/** The workflows that slots start: one per execution, or one for all members of a shared clock. */
+const WORKFLOW_TYPES: Record<DesiredClock['kind'], string> = { dedicated: 'executeJob', pooled: 'serveSlot' };
+
+/** How our schedules are told from others in the same namespace. */
+export const isClockWorkflow = (type: string | null | undefined): boolean =>
+  type !== null && type !== undefined && Object.values(WORKFLOW_TYPES).includes(type);
 /** Temporal starts slots up to this late by itself; what is later is decided by the job's `catchUp` (semantics.md 9). */
 const CATCHUP_WINDOW_MS = 60_000;
 /** The server refuses static summaries over 400 bytes, JSON quotes and escapes included. */
 const SUMMARY_BYTES = 360;
 
-/** The note people read beside the schedule: the job's name, then what this projection was made from, and by whom. */
+/** The note people read beside the schedule: the job's name (or that there are several), then what this projection was made from, and by whom. */
 export const clockNote = (desired: Pick<DesiredClock, 'label' | 'queue' | 'generation'>, installation: string): string =>
   `${desired.label} · queue ${desired.queue} · generation ${desired.generation} · kept by Almanac ${installation}: change the job, not this schedule`;
 
@@ -49,7 +53,7 @@ export async function scheduleOf(client: Client, desired: DesiredClock, installa
       client.options.namespace,
       {
         type: 'startWorkflow',
-        workflowType: CLOCK_WORKFLOW_TYPE,
+        workflowType: WORKFLOW_TYPES[desired.kind],
         workflowId: desired.id,
         taskQueue: taskQueueFor(desired.queue),
         args: [{ team: desired.team, clock: desired.id }],
@@ -108,7 +112,7 @@ async function argumentsText(
 /** True when an entry of Temporal's schedule list is, as far as the list shows it, what the clock wants. */
 export function sameAsListEntry(entry: ListEntry, desired: DesiredClock, installation: string): boolean {
   return (
-    entry.info?.workflowType?.name === CLOCK_WORKFLOW_TYPE &&
+    entry.info?.workflowType?.name === WORKFLOW_TYPES[desired.kind] &&
     (entry.info.paused ?? false) === desired.paused &&
     (entry.info.notes ?? '') === clockNote(desired, installation) &&
     sameAsListed(specForm(entry.info.spec), specForm(encodeScheduleSpec(toTemporalSpec(desired.timing))))
