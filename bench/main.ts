@@ -12,13 +12,14 @@ import { history } from './rows/history.ts';
 import { lateness } from './rows/lateness.ts';
 import { list } from './rows/list.ts';
 import { memory } from './rows/memory.ts';
+import { pooled } from './rows/pooled.ts';
 import type { Row } from './rows/row.ts';
 import { start } from './rows/start.ts';
 import { RAISED_RATE_LIMIT_PER_S } from './stack/almanac.ts';
 import { stopAll } from './stack/processes.ts';
 import { openServers, type Servers } from './stack/servers.ts';
 
-const ROWS: Record<RowName, Row> = { list, create, 'create-async': createAsync, execute, history, lateness, start, memory };
+const ROWS: Record<RowName, Row> = { list, create, 'create-async': createAsync, execute, pooled, history, lateness, start, memory };
 const say = (text: string) => console.log(text);
 
 let options: BenchOptions;

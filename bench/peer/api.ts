@@ -14,6 +14,6 @@ const setting = createSetting({
   authorization: `Bearer ${config.ALMANAC_BOOTSTRAP_KEY}`,
   // Some measures start none.
   hasTemporal: existsSync(join(PEER_DATA!, 'temporal.started')),
-  dispatch: DISPATCH ? { triggers: DISPATCH, schedules: DISPATCH } : { triggers: 'auto', schedules: 'auto' },
+  dispatch: DISPATCH ? { triggers: DISPATCH, schedules: DISPATCH } : { triggers: 'auto', schedules: 'pooled' },
 });
 await startApi(config, createLog('api', config.LOG_LEVEL), (app) => createFront(app, setting));

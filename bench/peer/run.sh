@@ -14,7 +14,7 @@ export DATABASE_URL="$PG_URL" TEMPORAL_ADDRESS="127.0.0.1:$TEMPORAL_PORT" TEMPOR
 export ALMANAC_BOOTSTRAP_KEY=a-key-of-the-rig-with-enough-characters ALMANAC_HANDLERS="$PEER/handlers" RATE_LIMIT_PER_SECOND=0 LOG_LEVEL="${LOG_LEVEL:-info}"
 export NODE_COMPILE_CACHE="$CHECKOUT/node_modules/.cache/node"
 # As many at once as the other peers' workers; CONC=0 leaves the default.
-[ "${CONC:-25}" = 0 ] || export WORKER_SLOTS="${CONC:-25}"
+[ "${CONC:-25}" = 0 ] || export WORKER_SLOTS="${CONC:-25}" POOL_CALLS_PER_TARGET="${CONC:-25}"
 
 case "$1" in
 prepare)

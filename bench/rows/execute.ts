@@ -14,9 +14,9 @@ export const CONCURRENCY = 16;
 export const RATE_PER_S = 5;
 const AT_RATE = 25;
 /** Bursts before the first that counts: code that has run a few times only is no measure of anything. */
-const WARM_BURSTS = 2;
+export const WARM_BURSTS = 2;
 /** Temporal looks at every workflow task and activity again when its ten seconds are over, and a burst's are over at the same time. */
-const REST_MS = 12_000;
+export const REST_MS = 12_000;
 
 export const execute: Row = async ({ servers, folder, rounds, say }) => {
   const almanac = await startAlmanac(await servers(), 'execute', folder, ['api', 'worker', 'controller']);
@@ -69,7 +69,7 @@ export const execute: Row = async ({ servers, folder, rounds, say }) => {
 };
 
 /** Executions per second of a burst. */
-const rateOf = (ended: readonly Ended[]): number => {
+export const rateOf = (ended: readonly Ended[]): number => {
   const from = Math.min(...ended.map(({ sentAt }) => sentAt));
   const to = Math.max(...ended.map(({ endedAt }) => endedAt));
   return (ended.length / (to - from)) * 1_000;
