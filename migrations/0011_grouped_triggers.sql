@@ -1,7 +1,7 @@
 -- Triggers share a statement, and those that came together share a workflow (semantics.md 16).
 
 -- Admits what many people ask for at once: triggers, retries, backfills, in the order in which they came. What becomes of each is what admit_trigger would have said one by one.
---   p_jobs   the jobs of the items, each once
+--   p_jobs   the jobs of the items, each once, in id order: they are locked in this order
 --   p_items  [{ job, id, at (partition), kind, slot, input, has (an input of its own), by, retryOf, gen (pinned), timeout (ms), request }]
 --   p_open   { queue: pool id }: groups of that queue that still gather; who comes now is in their company
 --   p_fresh  uuid of the groups that begin here: group-<queue>-<p_fresh>
@@ -15,22 +15,31 @@ RETURNS TABLE (items json, verdict text, ended text, pause jsonb, job_name text,
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  v_now  timestamptz;
-  v_job  record;
+  v_now      timestamptz;
+  v_job      text;
+  v_overlap  text;
+  v_room     boolean := false;
 BEGIN
-  PERFORM 1 FROM job_runtime r WHERE r.team = p_team AND r.job_id = ANY (p_jobs) ORDER BY r.job_id FOR UPDATE;
+  FOREACH v_job IN ARRAY p_jobs LOOP
+    SELECT r.overlap INTO v_overlap FROM job_runtime r WHERE r.job_id = v_job AND r.team = p_team FOR UPDATE;
+    v_room := v_room OR v_overlap IN ('cancel_other', 'terminate_other');
+  END LOOP;
   v_now := clock_timestamp();
 
-  FOR v_job IN
-    SELECT r.job_id, r.overlap FROM job_runtime r
-     WHERE r.team = p_team AND r.job_id = ANY (p_jobs) AND r.overlap IN ('cancel_other', 'terminate_other') AND r.active + r.waiting > 0
-       AND r.enabled AND NOT (r.paused_at IS NOT NULL AND r.block_manual)
-  LOOP
-    PERFORM make_room(p_team, v_job.job_id, v_job.overlap, '');
-  END LOOP;
+  IF v_room THEN
+    FOREACH v_job IN ARRAY p_jobs LOOP
+      SELECT r.overlap INTO v_overlap FROM job_runtime r
+       WHERE r.job_id = v_job AND r.team = p_team AND r.overlap IN ('cancel_other', 'terminate_other') AND r.active + r.waiting > 0
+         AND r.enabled AND NOT (r.paused_at IS NOT NULL AND r.block_manual);
+      IF FOUND THEN PERFORM make_room(p_team, v_job, v_overlap, ''); END IF;
+    END LOOP;
+  END IF;
 
   RETURN QUERY
-  WITH asked AS MATERIALIZED (
+  WITH runtime AS MATERIALIZED (
+    -- by key, one by one: whatever the planner knew of the table when it made this plan
+    SELECT r.* FROM unnest(p_jobs) AS u (job) CROSS JOIN LATERAL (SELECT r.* FROM job_runtime r WHERE r.job_id = u.job LIMIT 1) r WHERE r.team = p_team
+  ), asked AS MATERIALIZED (
     SELECT i.*, row_number() OVER (PARTITION BY i.job ORDER BY i.nth)::integer AS place, count(*) OVER (PARTITION BY i.job) AS asked_of_job
       FROM ROWS FROM (json_to_recordset(p_items) AS (
              job text, id text, at timestamptz, kind text, slot timestamptz, input json, has boolean, by text, "retryOf" text, gen bigint, timeout bigint, request text))
@@ -49,7 +58,7 @@ BEGIN
            END AS verdict,
            CASE WHEN a.place < a.asked_of_job THEN CASE r.overlap WHEN 'cancel_other' THEN 'cancelled' WHEN 'terminate_other' THEN 'terminated' END END AS made_room
       FROM asked a
-      LEFT JOIN job_runtime r ON r.job_id = a.job AND r.team = p_team
+      LEFT JOIN runtime r ON r.job_id = a.job
       LEFT JOIN LATERAL (SELECT greatest(0, 1 - (r.active + r.waiting)) AS runs) first ON true
   ), placed AS MATERIALIZED (
     SELECT j.*, j.verdict IN ('run', 'wait') AS accepted,

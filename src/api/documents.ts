@@ -130,6 +130,11 @@ export const executionDetailSchema = z
         worker: z.string().nullable(),
       }),
     ),
-    live: z.unknown().meta({ description: 'What Temporal says of the workflow now, `shared` when it serves other executions too; null when Temporal no longer knows it' }),
+    live: z
+      .unknown()
+      .meta({
+        description:
+          'What Temporal says of the workflow now, `shared` when it serves other executions too; null when Temporal no longer knows it',
+      }),
   })
   .meta({ id: 'ExecutionDetail' });

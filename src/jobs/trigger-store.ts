@@ -70,7 +70,7 @@ export async function admitTriggers(
              FROM admit_triggers($1, $2, $3, $4, $5, $6, $7)`,
     values: [
       first.team,
-      [...new Set(questions.map((question) => question.job))],
+      [...new Set(questions.map((question) => question.job))].sort(),
       JSON.stringify(questions.map(itemOf)),
       JSON.stringify(open),
       fresh,
