@@ -13,7 +13,7 @@ import { createInterruptions } from './interruptions.ts';
 import { createCallLines } from './pools/call-lines.ts';
 import { createDefinitions } from './pools/definitions.ts';
 import { createOutcomeWriter } from './pools/outcome-writer.ts';
-import { createPlanPool } from './pools/plan-pool.ts';
+import { createClosePool, createPlanPool } from './pools/plan-pool.ts';
 import { createPooledCall } from './pools/pooled-call.ts';
 import { createRangeReader } from './pools/range-reader.ts';
 import { createServeRanges } from './pools/serve-ranges.ts';
@@ -43,10 +43,11 @@ export function createActivities(deps: ActivitiesDeps): { activities: ExecutionA
       begin: createBegin({ admit: createAdmit(deps), attempt }),
       attempt: attempt.next,
       ...createRecordActivities({ ...deps, recorder }),
-      ...createPlanPool(deps),
-      servePoolRanges: createServeRanges({
+      closePool: createClosePool(deps),
+      ...createServeRanges({
         ...deps,
         recorder,
+        plan: createPlanPool(deps),
         reader: createRangeReader(deps),
         definitions: createDefinitions(deps),
         lines: createCallLines({ places: deps.config.POOL_CALLS, perTarget: deps.config.POOL_CALLS_PER_TARGET }),

@@ -14,6 +14,8 @@ export type PoolRange = {
 
 export type PoolPlan = {
   ranges: PoolRange[];
+  /** True: the ranges are of a slot's members, which are still to be admitted; false: of rows. */
+  members: boolean;
   /** When the first row is due that is in none of the ranges; null: there is no other. */
   nextDueAt: number | null;
 };
@@ -24,11 +26,15 @@ export type ServeInput = { team: string; ranges: PoolRange[]; slot?: { clock: st
 /** `calls` that were made or ended. `left`: the time of one activity was over before its ranges were. */
 export type Served = { calls: number; left: boolean };
 
+/** A pool's next plan, and the calls that were made at once because it was small enough for that. */
+export type PoolPass = { plan: PoolPlan; calls: number };
+
 export type PoolActivities = {
-  /** Cuts a slot's members into ranges. */
-  planSlot(input: { team: string; clock: string; slot: string }): Promise<PoolPlan>;
-  /** Cuts the unfinished rows of the calling workflow's pool into ranges. */
-  planPool(input: { team: string }): Promise<PoolPlan>;
+  /**
+   * Plans a slot's members, or (without `slot`) the unfinished rows of the calling workflow's pool. What fits into one range and is due is served in the same breath,
+   * and `plan` is then what is left: one marker in the history for all of it.
+   */
+  servePoolAtOnce(input: Omit<ServeInput, 'ranges'>): Promise<PoolPass>;
   /** Admits, claims, calls and records what is in its ranges. Repeating it repeats only calls without a recorded outcome. */
   servePoolRanges(input: ServeInput): Promise<Served>;
   /** Ends what the calling workflow has not finished, because it was cancelled in Temporal. */

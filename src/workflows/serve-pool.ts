@@ -19,12 +19,14 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import { FIRST_PAUSE_MS, jittered, longer, patiently, sleepUntil } from './patience.ts';
-import type { PoolActivities, PoolPlan, PoolRange, ServeInput } from './pool-activities.ts';
+import type { PoolActivities, PoolRange, ServeInput } from './pool-activities.ts';
 
 /** How long one local try of a statement may take: five seconds of patience inside, and some for the way. */
 const STATEMENT_MS = 8_000;
 /** Workers report every second; silence for this long means that one died. */
 const HEARTBEAT_MS = 5_000;
+/** A small pool is served by a local activity: it begins nothing new after some seconds, and a call lasts at most ten. */
+const AT_ONCE_MS = 60_000;
 /** An activity ends by itself long before. */
 const SERVE_MS = 3_600_000;
 /** Ranges go to this many activities at once, more only when each would have more rows than these. */
@@ -34,7 +36,8 @@ const ROWS_PER_ACTIVITY = 1_000;
 const LEAD_MS = 1_000;
 
 const ONE_TRY = { retry: { maximumAttempts: 1 }, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED };
-const { planSlot, planPool, closePool } = proxyLocalActivities<PoolActivities>({ ...ONE_TRY, startToCloseTimeout: STATEMENT_MS });
+const { closePool } = proxyLocalActivities<PoolActivities>({ ...ONE_TRY, startToCloseTimeout: STATEMENT_MS });
+const { servePoolAtOnce } = proxyLocalActivities<PoolActivities>({ ...ONE_TRY, startToCloseTimeout: AT_ONCE_MS });
 const continueAsServePool = makeContinueAsNewFunc<typeof servePool>({ workflowType: 'servePool' });
 
 type Input = { team: string };
@@ -43,34 +46,34 @@ type Input = { team: string };
 export async function serveSlot({ team, clock }: Input & { clock: string }): Promise<{ calls: number }> {
   return await untilCancelled(team, async () => {
     const at = workflowInfo().workflowId.slice(clock.length + 1);
-    const plan = await patiently(() => planSlot({ team, clock, slot: at }));
-    const calls = await serveRanges(plan, { team, slot: { clock, at } });
-    return { calls: calls + (await serveRows(team)) };
+    return { calls: await servePasses(team, { clock, at }) };
   });
 }
 
 /** The rows whose workflow_id is this workflow's. */
 export async function servePool({ team }: Input): Promise<{ calls: number }> {
-  return await untilCancelled(team, async () => ({ calls: await serveRows(team) }));
+  return await untilCancelled(team, async () => ({ calls: await servePasses(team) }));
 }
 
-/** Serves what is due until nothing is left, however far ahead the rest is due. */
-async function serveRows(team: string): Promise<number> {
+/** Serves what is due until nothing is left, however far ahead the rest is due. The first pass of a slot admits its members; from then on they are rows. */
+async function servePasses(team: string, slot?: ServeInput['slot']): Promise<number> {
   let calls = 0;
-  for (let pauseMs = FIRST_PAUSE_MS; ; ) {
-    const plan = await patiently(() => planPool({ team }));
-    if (plan.ranges.length > 0) {
-      const made = await serveRanges(plan, { team });
-      calls += made;
+  for (let pauseMs = FIRST_PAUSE_MS, first = slot; ; first = undefined) {
+    const pass = await patiently(() => servePoolAtOnce({ team, ...(first ? { slot: first } : {}) }));
+    const { ranges, members, nextDueAt } = pass.plan;
+    const made = pass.calls + (await serveRanges(ranges, { team, ...(members && slot ? { slot } : {}) }));
+    calls += made;
+    if (ranges.length > 0) {
+      // rows that nobody could serve just now: somebody else is about to end them
       if (made === 0) await sleep(jittered(pauseMs));
       pauseMs = made === 0 ? longer(pauseMs) : FIRST_PAUSE_MS;
-    } else if (plan.nextDueAt !== null) await sleepUntil(plan.nextDueAt - LEAD_MS);
+    } else if (nextDueAt !== null) await sleepUntil(nextDueAt - LEAD_MS);
     else return calls;
     if (workflowInfo().continueAsNewSuggested) await continueAsServePool({ team });
   }
 }
 
-async function serveRanges({ ranges }: PoolPlan, input: Omit<ServeInput, 'ranges'>): Promise<number> {
+async function serveRanges(ranges: PoolRange[], input: Omit<ServeInput, 'ranges'>): Promise<number> {
   const served = await Promise.all(shares(ranges).map((share) => serve({ ...input, ranges: share })));
   return served.reduce((sum, calls) => sum + calls, 0);
 }

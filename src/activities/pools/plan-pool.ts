@@ -3,18 +3,21 @@ import { activityInfo } from '@temporalio/activity';
 import type { Starter } from '../../jobs/execution-starts.ts';
 import { closePoolRows, planPoolRows, planPoolSlot } from '../../jobs/pools/pool-store.ts';
 import type { Pool } from '../../postgres.ts';
-import type { PoolActivities } from '../../workflows/pool-activities.ts';
+import type { PoolActivities, PoolPlan, ServeInput } from '../../workflows/pool-activities.ts';
 import { withPatience } from '../patience.ts';
 
 /** Rows of a range: one statement each to begin it. */
 const SIZE = 250;
-/** What is due within this time is served as due: its activity waits for the exact moment. */
+/** What is due within this time is served as due: whoever serves it waits for the exact moment. */
 const LEAD_MS = 1_500;
 
-export function createPlanPool({ pool, starter }: { pool: Pool; starter: Starter }): Omit<PoolActivities, 'servePoolRanges'> {
+export type PlanPool = ReturnType<typeof createPlanPool>;
+
+export function createPlanPool({ pool }: { pool: Pool }) {
   return {
-    async planSlot({ team, clock, slot }) {
-      const nominal = new Date(slot);
+    /** The members of a slot that are still to be admitted. */
+    async members(team: string, { clock, at }: NonNullable<ServeInput['slot']>): Promise<PoolPlan> {
+      const nominal = new Date(at);
       const rows = await withPatience(() => planPoolSlot(pool, { team, clock, nominal, size: SIZE }));
       const dueAt = nominal.getTime();
       const ranges = rows.map((row) => ({
@@ -25,31 +28,33 @@ export function createPlanPool({ pool, starter }: { pool: Pool; starter: Starter
         dueAt,
         lastDueAt: dueAt,
       }));
-      return { ranges, nextDueAt: null };
+      return { ranges, members: true, nextDueAt: null };
     },
 
-    async planPool({ team }) {
+    /** The unfinished rows of the calling workflow's pool. */
+    async rows(team: string): Promise<PoolPlan> {
       const { workflowId } = activityInfo().workflowExecution!;
       const rows = await withPatience(() => planPoolRows(pool, { team, pool: workflowId, size: SIZE, leadMs: LEAD_MS }));
-      const due = rows.filter((row) => !row.ahead);
       const ahead = rows.filter((row) => row.ahead).map((row) => row.due_at.getTime());
-      return {
-        ranges: due.map((row) => ({
+      const ranges = rows
+        .filter((row) => !row.ahead)
+        .map((row) => ({
           priority: row.priority,
           from: row.from_id,
           to: row.to_id,
           size: row.members,
           dueAt: row.due_at.getTime(),
           lastDueAt: row.last_due_at.getTime(),
-        })),
-        nextDueAt: ahead.length === 0 ? null : Math.min(...ahead),
-      };
+        }));
+      return { ranges, members: false, nextDueAt: ahead.length === 0 ? null : Math.min(...ahead) };
     },
+  };
+}
 
-    async closePool({ team, status, reason }) {
-      const { workflowId, runId } = activityInfo().workflowExecution!;
-      const released = await withPatience(() => closePoolRows(pool, { team, pool: workflowId, runId, status, reason, error: null }));
-      for (const start of released) starter.startSoon(start);
-    },
+export function createClosePool({ pool, starter }: { pool: Pool; starter: Starter }): PoolActivities['closePool'] {
+  return async function closePool({ team, status, reason }) {
+    const { workflowId, runId } = activityInfo().workflowExecution!;
+    const released = await withPatience(() => closePoolRows(pool, { team, pool: workflowId, runId, status, reason, error: null }));
+    for (const start of released) starter.startSoon(start);
   };
 }

@@ -14,6 +14,7 @@ import { withPatience } from '../patience.ts';
 import type { Recorder } from '../record.ts';
 import type { CallLines, Place } from './call-lines.ts';
 import type { Definition, Definitions, Services } from './definitions.ts';
+import type { PlanPool } from './plan-pool.ts';
 import type { PooledCall, Stop } from './pooled-call.ts';
 import type { RangeReader } from './range-reader.ts';
 
@@ -21,6 +22,8 @@ import type { RangeReader } from './range-reader.ts';
 const BEAT_MS = 1_000;
 /** After this an activity begins nothing more; the workflow plans the rest anew. */
 const LONGEST_MS = 300_000;
+/** The same for a local activity, which holds a workflow task. */
+const AT_ONCE_MS = 3_000;
 /** A claimed call that has found no place in this time is put back. */
 const PATIENCE_MS = 500;
 /** Rows that are put back together. */
@@ -31,6 +34,7 @@ const LOOK_AGAIN_MS = 20;
 
 export type ServeRangesDeps = {
   pool: Pool;
+  plan: PlanPool;
   reader: RangeReader;
   definitions: Definitions;
   lines: CallLines;
@@ -40,26 +44,41 @@ export type ServeRangesDeps = {
   stopping: AbortSignal;
 };
 
-export function createServeRanges(deps: ServeRangesDeps): PoolActivities['servePoolRanges'] {
-  return async function servePoolRanges(input) {
-    const session = openSession(deps, input);
-    const beat = setInterval(() => heartbeat(session.served()), BEAT_MS);
-    try {
-      return await session.serve();
-    } finally {
-      clearInterval(beat);
-    }
+export function createServeRanges(deps: ServeRangesDeps): Pick<PoolActivities, 'servePoolAtOnce' | 'servePoolRanges'> {
+  return {
+    async servePoolAtOnce({ team, slot }) {
+      const plan = slot ? await deps.plan.members(team, slot) : await deps.plan.rows(team);
+      if (plan.ranges.length !== 1) return { plan, calls: 0 };
+      const session = openSession(deps, { team, ranges: plan.ranges, ...(slot ? { slot } : {}) }, AT_ONCE_MS);
+      const { calls } = await session.serve();
+      return { plan: await deps.plan.rows(team), calls };
+    },
+
+    async servePoolRanges(input) {
+      const session = openSession(deps, input, LONGEST_MS);
+      const beat = setInterval(() => heartbeat(session.served()), BEAT_MS);
+      try {
+        return await session.serve();
+      } finally {
+        clearInterval(beat);
+      }
+    },
   };
 }
 
 type Claimed = { row: BegunCall; definition: Definition; services: Services; range: PoolRange };
 
-function openSession({ pool, reader, definitions, lines, makeCall, recorder, stopping }: ServeRangesDeps, input: ServeInput) {
+function openSession(
+  { pool, reader, definitions, lines, makeCall, recorder, stopping }: ServeRangesDeps,
+  input: ServeInput,
+  longestMs: number,
+) {
   const { team } = input;
-  const { workflowId } = activityInfo().workflowExecution!;
-  const stop: Stop = { signal: cancellationSignal(), heartbeat: (detail) => heartbeat(detail) };
+  const { isLocal, workflowExecution } = activityInfo();
+  // a local activity has nobody to report to
+  const stop: Stop = { signal: cancellationSignal(), heartbeat: isLocal ? () => {} : (detail) => heartbeat(detail) };
   const noMore = AbortSignal.any([stopping, stop.signal]);
-  const until = performance.now() + LONGEST_MS;
+  const until = performance.now() + longestMs;
   const open = new Set<Promise<void>>();
   const parked = new Map<string, Claimed[]>();
   let back: { claims: Claimed[]; done: Promise<void> } | null = null;
@@ -197,5 +216,5 @@ function openSession({ pool, reader, definitions, lines, makeCall, recorder, sto
     return { calls, left };
   }
 
-  return { serve, served: () => ({ pool: workflowId, calls, open: open.size }) };
+  return { serve, served: () => ({ pool: workflowExecution!.workflowId, calls, open: open.size }) };
 }
