@@ -90,6 +90,9 @@ export const environmentSchema = z.object({
   /** Waiting executions of one job that come from slots (`buffer_all`), and those that come from triggers. */
   BUFFER_LIMIT_SLOTS: count(1_000),
   BUFFER_LIMIT_TRIGGERS: count(10_000),
+  /** So many jobs with the same timing, zone and queue share a schedule and workflows; fewer than the second have their own again. */
+  POOL_FROM_JOBS: count(20, 2),
+  POOL_BELOW_JOBS: count(10, 0),
 
   // Controller.
   RECONCILE_CONCURRENCY: count(8),
@@ -108,7 +111,7 @@ export class ConfigError extends Error {
 }
 
 const KNOWN = Object.keys(environmentSchema.shape);
-const OUR_PREFIXES = /^(ALMANAC_|WORKER_|RATE_LIMIT_|SWEEP_|RECONCILE_|BODY_LIMIT_|BUFFER_LIMIT_|POOL_)/;
+const OUR_PREFIXES = /^(ALMANAC_|WORKER_|RATE_LIMIT_|SWEEP_|POOL_|RECONCILE_|BODY_LIMIT_|BUFFER_LIMIT_|POOL_)/;
 
 /**
  * Reads and checks the environment. An empty variable counts as not set.

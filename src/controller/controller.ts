@@ -11,6 +11,7 @@ import type { Metrics } from '../metrics.ts';
 import { isPostgresAway, type Pool } from '../postgres.ts';
 import { isTemporalUnreachable } from '../temporal.ts';
 import { createCloses } from './closes.ts';
+import { createDispatchChoice, createDispatchMoves } from './dispatch-choice.ts';
 import { createEndings } from './endings.ts';
 import { createGauges, createHousekeeping } from './housekeeping.ts';
 import { createLateSlotLoop } from './late-slots.ts';
@@ -29,7 +30,7 @@ export function createController(deps: {
   temporal: Client;
   log: Log;
   metrics: Metrics;
-  config: Pick<Config, 'RECONCILE_CONCURRENCY' | 'SWEEP_INTERVAL_S' | 'BUFFER_LIMIT_SLOTS'>;
+  config: Pick<Config, 'RECONCILE_CONCURRENCY' | 'SWEEP_INTERVAL_S' | 'BUFFER_LIMIT_SLOTS' | 'POOL_FROM_JOBS' | 'POOL_BELOW_JOBS'>;
 }): Controller {
   const { pool, temporal, log, metrics, config } = deps;
   const servers = createServers({ pool, temporal, log, onBack: (server) => void catchUp(server) });
@@ -54,6 +55,7 @@ export function createController(deps: {
     pendingClocks,
     createSweepLoop({ ...shared, calls, orphans, metrics, intervalS: config.SWEEP_INTERVAL_S, onDrift: () => pendingClocks.wake() }),
     createLateSlotLoop({ ...shared, lateSlots, startOne }),
+    createDispatchChoice({ ...shared, moves: createDispatchMoves({ pool, log, config }), onMoved: () => pendingClocks.wake() }),
     createStarts({ ...shared, startOne }),
     createCloses({ ...shared, temporal, starter }),
     createEndings({ ...shared, lateSlots }),

@@ -17,7 +17,7 @@ const POOLED_TIMEOUT_MS = 10_000;
 export const OWN: DispatchChoice = { dispatch: 'dedicated', reason: 'auto: a schedule and workflows of its own' };
 export const COMPANY: DispatchChoice = { dispatch: 'pooled', reason: 'auto: many jobs have the same timing, zone and queue' };
 export const SAME_SECOND: DispatchChoice = { dispatch: 'pooled', reason: 'auto: another one-off is due in the same second' };
-const OFTEN: DispatchChoice = { dispatch: 'pooled', reason: 'auto: it fires more often than once a minute' };
+export const OFTEN: DispatchChoice = { dispatch: 'pooled', reason: 'auto: it fires more often than once a minute' };
 const ASKED = 'asked for';
 
 type Wanted = Pick<JobDocument, 'dispatch' | 'target' | 'timeout'>;

@@ -4,7 +4,7 @@
  */
 import type { Transaction } from '../postgres.ts';
 import { type DesiredClock, SHARED_LABEL } from './clocks/clock-store.ts';
-import { COMPANY, choiceOf, type DispatchChoice, isPoolable, OWN } from './dispatch-choice.ts';
+import { COMPANY, choiceOf, type Dispatch, type DispatchChoice, isPoolable, OWN } from './dispatch-choice.ts';
 import { pooledClockId } from './ids.ts';
 import {
   clockCheckAnew,
@@ -142,14 +142,16 @@ export async function changeClock(
 }
 
 /**
- * Moves a job whose lock the caller holds to a shared clock, or back to one of its own. No new generation: its document stays as it is.
- * @returns false when there is nothing to move: it does not fire, or it is there already.
+ * Moves a job whose lock the caller holds to the shared clock of its timing, or back to one of its own. No new generation: its document stays as it is.
+ * @param timingHash of the jobs that move together.
+ * @returns false when there is nothing to move: it does not fire, has another timing, its document says otherwise, or it is there already.
  */
-export async function moveJob(tx: Transaction, job: StoredJob, choice: DispatchChoice, at: Date): Promise<boolean> {
+export async function moveJob(tx: Transaction, job: StoredJob, at: Date, timingHash: string, to: Dispatch): Promise<boolean> {
   const facts = factsOf(job.document, job.id, job.createdAt, () => job.queue);
   const [next] = upcomingSlots(facts, at, 1);
-  if (!job.clockHeld || !facts.timingHash || !next) return false;
-  const changed = { ...job, clockId: choice.dispatch === 'pooled' ? pooledClockId(facts.timingHash) : job.id, dispatchChoice: choice };
+  if (!job.clockHeld || facts.timingHash !== timingHash || !next) return false;
+  const choice = choiceOf(job.document, facts.timing) ?? (to === 'pooled' ? COMPANY : OWN);
+  const changed = { ...job, clockId: choice.dispatch === 'pooled' ? pooledClockId(timingHash) : job.id, dispatchChoice: choice };
   if (changed.clockId === job.clockId) return false;
   await jobWriteDispatch(tx, job.dispatchChoice, changed);
   await changeClock(tx, job, changed, facts, facts, next, at);
