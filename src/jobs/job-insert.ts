@@ -4,31 +4,19 @@
  * Where it depends on who else fires at the same times, the statement itself chooses between a clock of its own and a shared one (dispatch-choice.ts).
  */
 import type { Queryable } from '../postgres.ts';
-import type { Caller } from './caller.ts';
-import { COMPANY, type Dispatch, type DispatchChoice, isPoolable, OWN, SAME_SECOND } from './dispatch-choice.ts';
+import { COMPANY, type Dispatch, isPoolable, OWN, SAME_SECOND } from './dispatch-choice.ts';
 import { bucketPoolId, newGroupPoolId, partitionAtOf, pooledClockId } from './ids.ts';
-import { type JobFacts, membershipEnd } from './job-facts.ts';
+import type { Draft, InsertOutcome } from './job-draft.ts';
+import { membershipEnd } from './job-facts.ts';
 import type { StoredJob } from './job-store.ts';
 import { runtimeValues } from './job-write-store.ts';
 import { durationMs } from './time/duration.ts';
 
-/** The single execution of a one-off. */
-export type OnceRow = { id: string; dueAt: Date };
-
-export type InsertOutcome = {
-  created: boolean;
-  missingServices: string[];
-  choice: DispatchChoice;
-  /** Null: no clock. */
-  clockId: string | null;
-  /** Of the shared clock it joined; null for a clock of its own. `raised`: Temporal has something to learn. */
-  joined: { generation: number; observedGeneration: number; raised: boolean } | null;
-  /** The workflow of a one-off. */
-  workflowId: string | null;
-};
-
 /** How long after its slot a slot without a row is looked for (semantics.md 9), milliseconds. */
 export const CHECK_AFTER_MS = 15_000;
+
+/** When the clock of a new job is first looked at for a slot without a row. */
+export const checkAt = ({ nextRunAt }: StoredJob): Date | null => (nextRunAt ? new Date(nextRunAt.getTime() + CHECK_AFTER_MS) : null);
 
 // $10: its own clock's id, null without a clock. $33: the choice, where it is certain; $35: the shared clock; $36, $37: pools of a one-off.
 const TEXT = `
@@ -86,7 +74,8 @@ const TEXT = `
          place.dispatch, place.reason, place.clock_id, place.workflow_id, joined.generation, joined.observed_generation, joined.raised
     FROM place LEFT JOIN joined ON true`;
 
-type InsertRow = {
+/** What both statements answer of a job. */
+export type InsertRow = {
   created: boolean;
   missing: string[];
   dispatch: Dispatch;
@@ -98,22 +87,24 @@ type InsertRow = {
   raised: boolean | null;
 };
 
+export const outcomeOf = (row: InsertRow): InsertOutcome => ({
+  created: row.created,
+  missingServices: row.missing,
+  choice: { dispatch: row.dispatch, reason: row.reason },
+  clockId: row.clock_id,
+  joined:
+    row.generation === null
+      ? null
+      : { generation: Number(row.generation), observedGeneration: Number(row.observed_generation), raised: row.raised === true },
+  workflowId: row.workflow_id,
+});
+
 /**
  * Inserts a job and all that belongs to it, or nothing.
  * @param database the pool (commits at once) or the transaction that holds the idempotency key.
- * @param once the execution of a one-off that is enabled, else null.
- * @param certain how it is dispatched, where the document tells; null: the company decides.
  * @returns `created: false` with missing services, or because the name is taken.
  */
-export async function jobInsert(
-  database: Queryable,
-  caller: Caller,
-  job: StoredJob,
-  facts: JobFacts,
-  services: string[],
-  once: OnceRow | null,
-  certain: DispatchChoice | null,
-): Promise<InsertOutcome> {
+export async function jobInsert(database: Queryable, { caller, job, facts, services, once, certain }: Draft): Promise<InsertOutcome> {
   const { document } = job;
   const { rows } = await database.query<InsertRow>({
     name: 'job-insert',
@@ -136,7 +127,7 @@ export async function jobInsert(
       caller.requestId,
       facts.timingHash,
       facts.timing ? JSON.stringify(facts.timing) : null,
-      job.nextRunAt ? new Date(job.nextRunAt.getTime() + CHECK_AFTER_MS) : null,
+      checkAt(job),
       facts.window.startAt ?? null,
       membershipEnd(facts.window),
       once?.id ?? null,
@@ -153,16 +144,5 @@ export async function jobInsert(
       isPoolable(document),
     ],
   });
-  const row = rows[0]!;
-  return {
-    created: row.created,
-    missingServices: row.missing,
-    choice: { dispatch: row.dispatch, reason: row.reason },
-    clockId: row.clock_id,
-    joined:
-      row.generation === null
-        ? null
-        : { generation: Number(row.generation), observedGeneration: Number(row.observed_generation), raised: row.raised === true },
-    workflowId: row.workflow_id,
-  };
+  return outcomeOf(rows[0]!);
 }
