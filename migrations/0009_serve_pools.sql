@@ -1,25 +1,35 @@
 -- Serving a pool: the same admit and claim as 0003, 0004 and 0006 for many rows in one statement (semantics.md 3, 11-14, 17).
 -- A pool's rows are cut into ranges of at most a few hundred; no two calls that are under way at once have a row in common.
 
--- How the members of a slot are cut into ranges of job ids, each of one priority, most urgent first.
+-- How the members of a slot are cut into ranges of job ids, each of one priority, most urgent first. `later_ms`: how long after this the last one is due, at least 0.
 CREATE FUNCTION plan_pool_slot(p_team text, p_clock text, p_nominal timestamptz, p_size integer)
-RETURNS TABLE (priority smallint, from_id text, to_id text, members integer) STABLE LANGUAGE sql AS $$
-  SELECT m.priority, min(m.job_id), max(m.job_id), count(*)::integer
-    FROM (SELECT r.priority, m.job_id, (row_number() OVER (PARTITION BY r.priority ORDER BY m.job_id) - 1) / p_size AS part
+RETURNS TABLE (priority smallint, from_id text, to_id text, members integer, later_ms double precision, planned_at text) STABLE LANGUAGE sql AS $$
+  SELECT m.priority, min(m.job_id), max(m.job_id), count(*)::integer, 
+         greatest(0, extract(epoch FROM p_nominal + make_interval(secs => max(m.offset_s)) - now()) * 1000), now()::text
+    FROM (SELECT r.priority, m.job_id, r.offset_s, (row_number() OVER (PARTITION BY r.priority ORDER BY m.job_id) - 1) / p_size AS part
             FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id
            WHERE m.clock_id = p_clock AND m.team = p_team AND m.valid_from <= p_nominal AND p_nominal < m.valid_to) m
    GROUP BY m.priority, m.part ORDER BY m.priority, m.part
 $$;
 
--- The same for the unfinished rows of a pool; `ahead`: they are due later than p_lead from now. Ranges that are due come first.
+-- The same for the unfinished rows of a pool; `ahead`: all of them are due later than p_lead from now. Ranges that are not come first.
 CREATE FUNCTION plan_pool(p_team text, p_pool text, p_size integer, p_lead interval)
-RETURNS TABLE (priority smallint, from_id text, to_id text, members integer, due_at timestamptz, last_due_at timestamptz, ahead boolean) STABLE LANGUAGE sql AS $$
-  SELECT u.priority, min(u.id), max(u.id), count(*)::integer, min(u.due_at), max(u.due_at), u.ahead
+RETURNS TABLE (priority smallint, from_id text, to_id text, members integer, later_ms double precision, planned_at text, due_at timestamptz, ahead boolean) STABLE LANGUAGE sql AS $$
+  SELECT u.priority, min(u.id), max(u.id), count(*)::integer, greatest(0, extract(epoch FROM max(u.due_at) - now()) * 1000), now()::text, min(u.due_at), u.ahead
     FROM (SELECT e.priority, e.id, e.due_at, e.due_at > now() + p_lead AS ahead,
                  (row_number() OVER (PARTITION BY e.due_at > now() + p_lead, e.priority ORDER BY e.id) - 1) / p_size AS part
             FROM job_executions e
            WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.team = p_team AND NOT e.waiting) u
    GROUP BY u.ahead, u.priority, u.part ORDER BY u.ahead, u.priority, u.part
+$$;
+
+-- When the next row of a range comes due that waits for its time: exactly, and milliseconds from now. Rows due until p_after have been seen.
+CREATE FUNCTION next_due_of_pool(p_team text, p_pool text, p_priority smallint, p_from text, p_to text, p_after timestamptz)
+RETURNS TABLE (due_at text, in_ms double precision) STABLE LANGUAGE sql AS $$
+  SELECT min(e.due_at)::text, extract(epoch FROM min(e.due_at) - clock_timestamp()) * 1000
+    FROM job_executions e
+   WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status = 'queued' AND e.id >= p_from AND e.id <= p_to
+     AND e.team = p_team AND e.priority = p_priority AND NOT e.waiting AND e.due_at > p_after
 $$;
 
 -- Tells of claims whose call has no outcome that its worker died. The caller has claimed the rows anew, so that `attempt` is one ahead.
@@ -33,9 +43,10 @@ $$;
 
 -- Claims the due rows of a range of a pool, for the run that serves it: queued ones, and those whose call has no outcome any more (nobody else serves this range).
 -- One-offs are admitted with it. What can't run is ended here: cancelled, paused, skipped by overlap.
---   p_ids  only these, and only those that are queued (they were put back); null: the whole range
+--   p_ids    only these, and only those that are queued (they were put back); null: the whole range
+--   p_after  only what has come due since, and only what is queued; null: whatever is due
 -- decision: run (claimed: make the call now) | stopped (ended, or waits, or is somebody else's; `released` may go on)
-CREATE FUNCTION begin_pool(p_team text, p_pool text, p_run_id text, p_priority smallint, p_from text, p_to text, p_ids text[], p_buffer_limit integer)
+CREATE FUNCTION begin_pool(p_team text, p_pool text, p_run_id text, p_priority smallint, p_from text, p_to text, p_ids text[], p_after timestamptz, p_buffer_limit integer)
 RETURNS TABLE (decision text, id text, attempt integer, tries integer, due_at timestamptz, slot timestamptz, generation bigint, job_name text, input json, has_input boolean,
                timeout_ms bigint, max_attempts integer, trigger text, started_at timestamptz, released json)
 LANGUAGE plpgsql AS $$
@@ -51,7 +62,8 @@ BEGIN
   PERFORM 1 FROM job_runtime r
     WHERE r.job_id IN (
       SELECT e.job_id FROM job_executions e
-       WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.id >= p_from AND e.id <= p_to AND NOT e.counted)
+       WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.id >= p_from AND e.id <= p_to AND NOT e.counted
+         AND (p_after IS NULL OR e.due_at > p_after))
     ORDER BY r.job_id FOR UPDATE;
   v_now := clock_timestamp();
 
@@ -61,6 +73,7 @@ BEGIN
      WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.id >= p_from AND e.id <= p_to
        AND e.team = p_team AND e.priority = p_priority AND NOT e.waiting AND e.cancel_requested_at IS NULL AND e.due_at <= v_now
        AND (p_ids IS NULL OR (e.status = 'queued' AND e.id = ANY (p_ids)))
+       AND (p_after IS NULL OR (e.status = 'queued' AND e.due_at > p_after))
        AND (e.status = 'running' OR NOT (
              (r.paused_at IS NOT NULL AND (e.trigger IN ('schedule', 'once') OR r.block_manual)) OR (NOT r.enabled AND e.trigger IN ('schedule', 'once'))))
        AND (e.counted OR ((r.overlap = 'allow_all' OR r.active + r.waiting <= 0) AND v_now <= e.slot + late_after()))
@@ -85,7 +98,7 @@ BEGIN
     SELECT e.partition_at, e.id, e.counted FROM job_executions e
      WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.id >= p_from AND e.id <= p_to
        AND e.team = p_team AND e.priority = p_priority AND NOT e.waiting AND e.due_at <= v_now AND (e.status = 'queued' OR e.cancel_requested_at IS NOT NULL)
-       AND (p_ids IS NULL OR e.id = ANY (p_ids))
+       AND (p_ids IS NULL OR e.id = ANY (p_ids)) AND (p_after IS NULL OR e.due_at > p_after)
      ORDER BY e.id
   LOOP
     IF NOT v_row.counted THEN
@@ -107,10 +120,16 @@ BEGIN
   END LOOP;
 END $$;
 
+-- True when a job was changed after a time; the changer's clock may be a little behind.
+CREATE FUNCTION job_has_changed(p_job text, p_since timestamptz) RETURNS boolean STABLE LANGUAGE sql
+  RETURN EXISTS (SELECT 1 FROM jobs j WHERE j.id = p_job AND j.updated_at > p_since - interval '2 seconds');
+
 -- Admits a range of members of a pooled clock's slot, and claims those that are due at once; decisions as admit_slot makes them, and the same when the
 -- range was admitted before: then its rows are claimed as begin_pool claims them.
+--   p_planned_at  when the range was planned: a member whose priority was changed since is in the range of its old one, which must not lose it
 CREATE FUNCTION begin_pool_slot(
-  p_team text, p_clock text, p_nominal timestamptz, p_successor timestamptz, p_pool text, p_run_id text, p_priority smallint, p_from text, p_to text, p_buffer_limit integer
+  p_team text, p_clock text, p_nominal timestamptz, p_successor timestamptz, p_pool text, p_run_id text, p_priority smallint, p_from text, p_to text, p_planned_at timestamptz,
+  p_buffer_limit integer
 ) RETURNS TABLE (decision text, id text, attempt integer, tries integer, due_at timestamptz, slot timestamptz, generation bigint, job_name text, input json, has_input boolean,
                  timeout_ms bigint, max_attempts integer, trigger text, started_at timestamptz, released json)
 LANGUAGE plpgsql AS $$
@@ -123,13 +142,13 @@ DECLARE
 BEGIN
   PERFORM 1 FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id
     WHERE m.clock_id = p_clock AND m.team = p_team AND m.job_id >= p_from AND m.job_id <= p_to AND m.valid_from <= p_nominal AND p_nominal < m.valid_to
-      AND r.priority = p_priority
+      AND (r.priority = p_priority OR job_has_changed(r.job_id, p_planned_at))
     ORDER BY r.job_id FOR UPDATE OF r;
   v_now := clock_timestamp();
   v_late := v_now > p_nominal + late_after();
 
   -- an earlier run of this slot may have admitted them
-  RETURN QUERY SELECT * FROM begin_pool(p_team, p_pool, p_run_id, p_priority, p_from || '-' || v_text, p_to || '-' || v_text, NULL, p_buffer_limit);
+  RETURN QUERY SELECT * FROM begin_pool(p_team, p_pool, p_run_id, p_priority, p_from || '-' || v_text, p_to || '-' || v_text, NULL, NULL, p_buffer_limit);
 
   FOR v_job IN
     SELECT r.job_id, r.overlap FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id
@@ -151,7 +170,7 @@ BEGIN
            END AS verdict
       FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id
      WHERE m.clock_id = p_clock AND m.team = p_team AND m.job_id >= p_from AND m.job_id <= p_to AND m.valid_from <= p_nominal AND p_nominal < m.valid_to
-       AND r.priority = p_priority
+       AND (r.priority = p_priority OR job_has_changed(r.job_id, p_planned_at))
        AND NOT EXISTS (
          SELECT 1 FROM slot_ranges s
           WHERE s.job_id = r.job_id AND s.from_at <= p_nominal AND (s.to_at IS NULL OR p_nominal < s.to_at))

@@ -1,22 +1,23 @@
 /** What serveSlot and servePool ask of their activities, in JSON shapes. Types only, as in execution-activities.ts. */
 
-/** A part of a pool that one worker serves at a stretch: rows of one priority between two ids, both included. Times are milliseconds since 1970. */
+/** A part of a pool that one worker serves at a stretch: rows of one priority between two ids, both included. */
 export type PoolRange = {
   priority: number;
   /** Job ids of a slot's members, or execution ids of rows that are there. */
   from: string;
   to: string;
   size: number;
-  /** When the first and the last of it are due; the slot's time for members. */
-  dueAt: number;
-  lastDueAt: number;
+  /** How long after it was planned the last of it is due, milliseconds: whoever serves it waits for that. */
+  laterMs: number;
+  /** When it was planned, by Postgres' clock and in its words. */
+  plannedAt: string;
 };
 
 export type PoolPlan = {
   ranges: PoolRange[];
   /** True: the ranges are of a slot's members, which are still to be admitted; false: of rows. */
   members: boolean;
-  /** When the first row is due that is in none of the ranges; null: there is no other. */
+  /** When the first row is due that is in none of the ranges, milliseconds since 1970; null: there is no other. */
   nextDueAt: number | null;
 };
 

@@ -32,7 +32,7 @@ const SERVE_MS = 3_600_000;
 /** Ranges go to this many activities at once, more only when each would have more rows than these. */
 const ACTIVITIES = 8;
 const ROWS_PER_ACTIVITY = 1_000;
-/** Rows are planned this long before they are due. */
+/** Where everything is far ahead, it is planned this long before the first of it is due. */
 const LEAD_MS = 1_000;
 
 const ONE_TRY = { retry: { maximumAttempts: 1 }, cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED };

@@ -3,7 +3,7 @@ import { activityInfo } from '@temporalio/activity';
 import pLimit from 'p-limit';
 import type { Config } from '../../config.ts';
 import { timingsByHash } from '../../jobs/clocks/late-slot-store.ts';
-import { type BegunCall, beginPool, beginPoolSlot } from '../../jobs/pools/pool-store.ts';
+import { type BegunCall, beginPool, beginPoolSlot, nextDueOfPool } from '../../jobs/pools/pool-store.ts';
 import { nextSlot } from '../../jobs/time/oracle.ts';
 import type { Timing } from '../../jobs/time/timing.ts';
 import type { Pool } from '../../postgres.ts';
@@ -38,26 +38,46 @@ export function createRangeReader({ pool, config }: { pool: Pool; config: Pick<C
     return successor;
   }
 
+  /** The rows of a range: those of a slot's members are named for the slot. */
+  const rowsOf = (input: ServeInput, { from, to, priority }: PoolRange) => {
+    const { workflowId, runId } = activityInfo().workflowExecution!;
+    const named = (id: string) => (input.slot ? `${id}-${input.slot.at}` : id);
+    return { team: input.team, pool: workflowId, runId, priority, from: named(from), to: named(to) };
+  };
+  const bufferLimit = config.BUFFER_LIMIT_TRIGGERS;
+
   return {
-    /** Begins a range. `ids`: only these, which were put back. */
-    begin(input: ServeInput, range: PoolRange, ids?: readonly string[]): Promise<BegunCall[]> {
-      const { workflowId, runId } = activityInfo().workflowExecution!;
-      const where = { team: input.team, pool: workflowId, runId, priority: range.priority };
+    /** Begins a range, whatever became of it before. */
+    begin(input: ServeInput, range: PoolRange): Promise<BegunCall[]> {
+      const { slot } = input;
+      const rows = rowsOf(input, range);
+      if (!slot) return inTurn(() => withPatience(() => beginPool(pool, { ...rows, bufferLimit })));
       return inTurn(async () => {
-        if (ids) {
-          const sorted = ids.toSorted();
-          const bufferLimit = config.BUFFER_LIMIT_TRIGGERS;
-          return await withPatience(() => beginPool(pool, { ...where, from: sorted[0]!, to: sorted.at(-1)!, ids, bufferLimit }));
-        }
-        const { from, to } = range;
-        if (!input.slot)
-          return await withPatience(() => beginPool(pool, { ...where, from, to, bufferLimit: config.BUFFER_LIMIT_TRIGGERS }));
-        const { clock, at } = input.slot;
-        const nominal = new Date(at);
-        const successor = await successorOf(clock, nominal);
-        const question = { ...where, from, to, clock, nominal, successor, bufferLimit: config.BUFFER_LIMIT_SLOTS };
-        return await withPatience(() => withPartition(pool, nominal, () => beginPoolSlot(pool, question)));
+        const nominal = new Date(slot.at);
+        const successor = await successorOf(slot.clock, nominal);
+        const members = { ...rows, from: range.from, to: range.to, clock: slot.clock, nominal, successor, plannedAt: range.plannedAt };
+        return await withPatience(() =>
+          withPartition(pool, nominal, () => beginPoolSlot(pool, { ...members, bufferLimit: config.BUFFER_LIMIT_SLOTS })),
+        );
       });
+    },
+
+    /** Begins rows again that were put back. */
+    beginAgain(input: ServeInput, range: PoolRange, ids: readonly string[]): Promise<BegunCall[]> {
+      const sorted = ids.toSorted();
+      const rows = { ...rowsOf(input, range), from: sorted[0]!, to: sorted.at(-1)!, ids, bufferLimit };
+      return inTurn(() => withPatience(() => beginPool(pool, rows)));
+    },
+
+    /** Begins what has come due after `after`. */
+    beginLater(input: ServeInput, range: PoolRange, after: string): Promise<BegunCall[]> {
+      const rows = { ...rowsOf(input, range), after, bufferLimit };
+      return inTurn(() => withPatience(() => beginPool(pool, rows)));
+    },
+
+    /** When the next row comes due; null: none does. */
+    nextDue(input: ServeInput, range: PoolRange, after: string): Promise<{ dueAt: string; inMs: number } | null> {
+      return inTurn(() => withPatience(() => nextDueOfPool(pool, { ...rowsOf(input, range), after })));
     },
   };
 }

@@ -21,9 +21,12 @@ import type { RangeReader } from './range-reader.ts';
 /** The workflow takes 5 s of silence for a death. */
 const BEAT_MS = 1_000;
 /** After this an activity begins nothing more; the workflow plans the rest anew. */
-const LONGEST_MS = 300_000;
-/** The same for a local activity, which holds a workflow task. */
+const LONGEST_MS = 1_800_000;
+/** The same for a local activity, which holds a workflow task; it does not begin with what is due later than this. */
 const AT_ONCE_MS = 3_000;
+const AT_ONCE_LATER_MS = 2_000;
+/** Rows that come due within this time of each other are begun by one activity. */
+const FOLLOWED_MS = 60_000;
 /** A claimed call that has found no place in this time is put back. */
 const PATIENCE_MS = 500;
 /** Rows that are put back together. */
@@ -48,7 +51,7 @@ export function createServeRanges(deps: ServeRangesDeps): Pick<PoolActivities, '
   return {
     async servePoolAtOnce({ team, slot }) {
       const plan = slot ? await deps.plan.members(team, slot) : await deps.plan.rows(team);
-      if (plan.ranges.length !== 1) return { plan, calls: 0 };
+      if (plan.ranges.length !== 1 || plan.ranges[0]!.laterMs > AT_ONCE_LATER_MS) return { plan, calls: 0 };
       const session = openSession(deps, { team, ranges: plan.ranges, ...(slot ? { slot } : {}) }, AT_ONCE_MS);
       const { calls } = await session.serve();
       return { plan: await deps.plan.rows(team), calls };
@@ -166,7 +169,7 @@ function openSession(
       while (batch.length < places.length && ofLine[0]?.range === range) batch.push(ofLine.shift()!);
       const ids = batch.map(({ row }) => row.id);
       try {
-        await place(range, await reader.begin(input, range, ids), places);
+        await place(range, await reader.beginAgain(input, range, ids), places);
       } catch (error) {
         for (const unused of places) unused.end();
         throw error;
@@ -183,19 +186,28 @@ function openSession(
     await withPatience(() => closeExecution(pool, closing));
   }
 
-  /** Begins a range; the rows of a pool may be due one after another. */
   async function begin(range: PoolRange): Promise<void> {
-    const early = input.slot ? 0 : range.dueAt - Date.now();
-    if (early > 0) await sleep(early, undefined, { signal: noMore }).catch(() => {});
-    for (;;) {
+    if (isOver()) {
+      left = true;
+      return;
+    }
+    await place(range, await reader.begin(input, range));
+    if (range.laterMs > 0) track(beginAsDue(range));
+  }
+
+  /** Begins the rest of a range row by row, each when its time has come, beside the calls that are under way. */
+  async function beginAsDue(range: PoolRange): Promise<void> {
+    for (let after = range.plannedAt; ; ) {
+      const next = await reader.nextDue(input, range, after);
+      // who is due much later is planned anew
+      if (!next || next.inMs > FOLLOWED_MS) return;
+      if (next.inMs > 0) await sleep(next.inMs, undefined, { signal: noMore }).catch(() => {});
       if (isOver()) {
         left = true;
         return;
       }
-      const askedAt = Date.now();
-      await place(range, await reader.begin(input, range));
-      if (input.slot || range.lastDueAt <= askedAt) return;
-      await sleep(Math.max(1, Math.min(LOOK_AGAIN_MS, range.lastDueAt - Date.now())), undefined, { signal: noMore }).catch(() => {});
+      await place(range, await reader.beginLater(input, range, after));
+      after = next.dueAt;
     }
   }
 

@@ -2,7 +2,8 @@
 import type { Queryable } from '../../postgres.ts';
 import type { ExecutionStart, RecordedRow } from '../execution-store.ts';
 
-export type RangeRow = { priority: number; from_id: string; to_id: string; members: number };
+/** `planned_at` in Postgres' words: it is exact to the microsecond, which a Date is not. */
+export type RangeRow = { priority: number; from_id: string; to_id: string; members: number; later_ms: number; planned_at: string };
 
 /** Cuts the members of a slot into ranges of at most `size`. */
 export async function planPoolSlot(
@@ -11,22 +12,22 @@ export async function planPoolSlot(
 ): Promise<RangeRow[]> {
   const { rows } = await database.query<RangeRow>({
     name: 'plan-pool-slot',
-    text: 'SELECT priority, from_id, to_id, members FROM plan_pool_slot($1, $2, $3, $4)',
+    text: 'SELECT priority, from_id, to_id, members, later_ms, planned_at FROM plan_pool_slot($1, $2, $3, $4)',
     values: [slot.team, slot.clock, slot.nominal, slot.size],
   });
   return rows;
 }
 
-export type PlannedRow = RangeRow & { due_at: Date; last_due_at: Date; ahead: boolean };
+export type PlannedRow = RangeRow & { due_at: Date; ahead: boolean };
 
-/** Cuts the unfinished rows of a pool into ranges of at most `size`; `ahead`: due later than `leadMs` from now. */
+/** Cuts the unfinished rows of a pool into ranges of at most `size`; `ahead`: all of it is due later than `leadMs` from now. */
 export async function planPoolRows(
   database: Queryable,
   pool: { team: string; pool: string; size: number; leadMs: number },
 ): Promise<PlannedRow[]> {
   const { rows } = await database.query<PlannedRow>({
     name: 'plan-pool',
-    text: `SELECT priority, from_id, to_id, members, due_at, last_due_at, ahead FROM plan_pool($1, $2, $3, make_interval(secs => $4 / 1000.0))`,
+    text: `SELECT priority, from_id, to_id, members, later_ms, planned_at, due_at, ahead FROM plan_pool($1, $2, $3, make_interval(secs => $4 / 1000.0))`,
     values: [pool.team, pool.pool, pool.size, pool.leadMs],
   });
   return rows;
@@ -55,24 +56,51 @@ const BEGUN = `decision, id, attempt, tries, due_at, slot, generation, job_name,
 
 export type RangeOfPool = { team: string; pool: string; runId: string; priority: number; from: string; to: string; bufferLimit: number };
 
-/** Claims the due rows of a range; with `ids` only these, and only those that were put back. */
-export async function beginPool(database: Queryable, range: RangeOfPool & { ids?: readonly string[] }): Promise<BegunCall[]> {
+/** Claims the due rows of a range: with `ids` only these, and only those that were put back; with `after` only what has come due since. */
+export async function beginPool(
+  database: Queryable,
+  range: RangeOfPool & { ids?: readonly string[]; after?: string },
+): Promise<BegunCall[]> {
   const { rows } = await database.query<BegunCall>({
     name: 'begin-pool',
-    text: `SELECT ${BEGUN} FROM begin_pool($1, $2, $3, $4, $5, $6, $7, $8)`,
-    values: [range.team, range.pool, range.runId, range.priority, range.from, range.to, range.ids ?? null, range.bufferLimit],
+    text: `SELECT ${BEGUN} FROM begin_pool($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    values: [
+      range.team,
+      range.pool,
+      range.runId,
+      range.priority,
+      range.from,
+      range.to,
+      range.ids ?? null,
+      range.after ?? null,
+      range.bufferLimit,
+    ],
   });
   return rows;
+}
+
+/** When the next queued row of a range is due that is due after `after`, and in how many milliseconds; null: there is none. */
+export async function nextDueOfPool(
+  database: Queryable,
+  range: Omit<RangeOfPool, 'runId' | 'bufferLimit'> & { after: string },
+): Promise<{ dueAt: string; inMs: number } | null> {
+  const { rows } = await database.query<{ due_at: string | null; in_ms: number }>({
+    name: 'next-due-of-pool',
+    text: 'SELECT due_at, in_ms FROM next_due_of_pool($1, $2, $3, $4, $5, $6)',
+    values: [range.team, range.pool, range.priority, range.from, range.to, range.after],
+  });
+  const [row] = rows;
+  return row?.due_at ? { dueAt: row.due_at, inMs: row.in_ms } : null;
 }
 
 /** Admits a range of a slot's members and claims what is due. `from` and `to` are job ids. */
 export async function beginPoolSlot(
   database: Queryable,
-  range: RangeOfPool & { clock: string; nominal: Date; successor: Date | null },
+  range: RangeOfPool & { clock: string; nominal: Date; successor: Date | null; plannedAt: string },
 ): Promise<BegunCall[]> {
   const { rows } = await database.query<BegunCall>({
     name: 'begin-pool-slot',
-    text: `SELECT ${BEGUN} FROM begin_pool_slot($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+    text: `SELECT ${BEGUN} FROM begin_pool_slot($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
     values: [
       range.team,
       range.clock,
@@ -83,6 +111,7 @@ export async function beginPoolSlot(
       range.priority,
       range.from,
       range.to,
+      range.plannedAt,
       range.bufferLimit,
     ],
   });

@@ -49,7 +49,16 @@ async function slotOf(seeds: Seed[]) {
   const slot = `${nominal.toISOString().slice(0, 19)}Z`;
   const poolId = `${clock}-${slot}`;
   const begin = (runId = 'run-1') =>
-    beginPoolSlot(pool, { team: 'default', clock, nominal, successor: null, pool: poolId, runId, ...EVERYTHING });
+    beginPoolSlot(pool, {
+      team: 'default',
+      clock,
+      nominal,
+      successor: null,
+      pool: poolId,
+      runId,
+      plannedAt: new Date().toISOString(),
+      ...EVERYTHING,
+    });
   return { clock, jobs, nominal, slot, poolId, begin, idOf: (job: SeededJob) => `${job.id}-${slot}` };
 }
 
