@@ -40,7 +40,8 @@ export type JobsUnderTest = {
   close: () => Promise<void>;
 };
 
-export async function jobsUnderTest(environment: Record<string, string> = {}): Promise<JobsUnderTest> {
+/** @param stopped gathers the workflows that were asked to stop. */
+export async function jobsUnderTest(environment: Record<string, string> = {}, stopped?: string[]): Promise<JobsUnderTest> {
   const database = await createTestDatabase();
   const log = createLog('test', 'silent');
   const config = readConfig({ DATABASE_URL: database.url, TEMPORAL_ADDRESS: '127.0.0.1:1', SYNC_BUDGET_MS: '50', ...environment });
@@ -48,7 +49,10 @@ export async function jobsUnderTest(environment: Record<string, string> = {}): P
   const temporal = createTemporalClient(config);
   const starter = createStarter({ pool, temporal, log });
   const reconciler = createReconciler({ pool, temporal, log });
-  const stopWorkflow = async (id: string, reason: string) => void (await temporal.workflow.getHandle(id).terminate(reason));
+  const stopWorkflow = async (id: string, reason: string) => {
+    stopped?.push(id);
+    if ('TEMPORAL_ADDRESS' in environment) await temporal.workflow.getHandle(id).terminate(reason);
+  };
   const jobs = createJobs({
     pool,
     log,
@@ -56,7 +60,7 @@ export async function jobsUnderTest(environment: Record<string, string> = {}): P
     targetRules: RULES,
     reconciler,
     starter,
-    ...('TEMPORAL_ADDRESS' in environment ? { stopWorkflow } : {}),
+    ...(stopped || 'TEMPORAL_ADDRESS' in environment ? { stopWorkflow } : {}),
   });
   return {
     pool,

@@ -5,8 +5,9 @@ import type { JobView } from '../../src/jobs/job-view.ts';
 import { ASYNC, CALLER, HTTP_TARGET, type JobsUnderTest, jobsUnderTest, rows } from './jobs-under-test.ts';
 
 let it: JobsUnderTest;
+const stopped: string[] = [];
 before(async () => {
-  it = await jobsUnderTest({ CATEGORY_QUEUES: 'batch=slow' });
+  it = await jobsUnderTest({ CATEGORY_QUEUES: 'batch=slow' }, stopped);
 });
 after(() => it.close());
 
@@ -105,4 +106,5 @@ test('one moves out of its pool and into another, and is cancelled, without touc
   assert.equal((await onceOf(id)).workflow_id, bucketOf(at));
   await it.jobs.remove(CALLER, id, ASYNC);
   assert.equal((await onceOf(id)).status, 'cancelled');
+  assert.deepEqual(stopped, [`${own.id}-g3`, `${own.id}-g6`], 'only workflows that it had to itself are stopped');
 });
