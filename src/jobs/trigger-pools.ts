@@ -11,8 +11,13 @@ import type { ExecutionStart } from './execution-store.ts';
 import { newGroupPoolId } from './ids.ts';
 import { type AdmittedTrigger, startOf, type TriggerQuestion } from './trigger-store.ts';
 
-/** Between two starts of groups of one queue, milliseconds. */
+/** Between two starts of groups of one queue, milliseconds: after a small one, and after one of `LARGE_ROWS`. */
 const PAUSE_MS = 50;
+const LONG_PAUSE_MS = 100;
+const LARGE_ROWS = 100;
+/** The next group gathers as long as the start before it is under way, but no longer than this; asked again so often. */
+const SLOW_START_MS = 500;
+const AGAIN_MS = 10;
 /** A group with so many rows is started, whatever the pause says. */
 const MOST_ROWS = 500;
 /** Within the pause after a group of at least so many, one that is alone in its statement has company all the same. */
@@ -34,14 +39,14 @@ type Group = {
   state: 'open' | 'closed' | 'started';
   sent: () => void;
 };
-/** One queue of one team: its open group, and what was started last. */
-type Place = { open: Group | null; startedAt: number; startedRows: number };
+/** One queue of one team: its open group, what was started last, and how many starts are under way. */
+type Place = { open: Group | null; startedAt: number; startedRows: number; starting: number };
 /** What a statement may add to: the groups that are open, and the uuid of those that begin with it. */
 export type TriggerOffer = { team: string; open: Record<string, string>; fresh: string; groups: Group[] };
 
 export type TriggerPools = ReturnType<typeof createTriggerPools>;
 
-export function createTriggerPools(starter: Pick<Starter, 'startSoon' | 'startPoolAgain' | 'behind'>) {
+export function createTriggerPools(starter: Pick<Starter, 'start' | 'startSoon' | 'startPoolAgain' | 'behind'>) {
   const teams = new Map<string, Map<string, Place>>();
 
   /** To be taken before a statement, and given back after it: with what it has committed, or with nothing. */
@@ -49,7 +54,7 @@ export function createTriggerPools(starter: Pick<Starter, 'startSoon' | 'startPo
     const offered: TriggerOffer = { team, open: {}, fresh: v7(), groups: [] };
     for (const [queue, place] of teams.get(team) ?? []) {
       const sinceStart = performance.now() - place.startedAt;
-      if (!place.open && sinceStart < PAUSE_MS && place.startedRows >= BUSY_ROWS) place.open = newGroup(newGroupPoolId(queue), place);
+      if (!place.open && msToPause(place) > 0 && place.startedRows >= BUSY_ROWS) place.open = newGroup(newGroupPoolId(queue), place);
       if (place.open) {
         place.open.promised++;
         offered.open[queue] = place.open.id;
@@ -90,7 +95,7 @@ export function createTriggerPools(starter: Pick<Starter, 'startSoon' | 'startPo
   function placeOf(team: string, queue: string): Place {
     const places = teams.get(team) ?? new Map<string, Place>();
     teams.set(team, places);
-    const place = places.get(queue) ?? { open: null, startedAt: Number.NEGATIVE_INFINITY, startedRows: 0 };
+    const place = places.get(queue) ?? { open: null, startedAt: Number.NEGATIVE_INFINITY, startedRows: 0, starting: 0 };
     places.set(queue, place);
     return place;
   }
@@ -99,7 +104,7 @@ export function createTriggerPools(starter: Pick<Starter, 'startSoon' | 'startPo
   function newGroup(id: string, place: Place): Group {
     const group: Group = { id, place, first: null, rows: 0, told: 0, promised: 0, state: 'open', sent: () => {} };
     const waitMs = msToPause(place);
-    if (waitMs > 0) setTimeout(close, waitMs, group);
+    if (waitMs > 0) setTimeout(ripen, waitMs, group);
     return group;
   }
 
@@ -110,6 +115,12 @@ export function createTriggerPools(starter: Pick<Starter, 'startSoon' | 'startPo
         group.sent = resolve;
       }),
     );
+    if (group.state === 'closed') setTimeout(start, PATIENCE_MS, group);
+  }
+
+  function ripen(group: Group): void {
+    if (group.state === 'open' && msToPause(group.place) > 0) setTimeout(ripen, AGAIN_MS, group);
+    else close(group);
   }
 
   /** Nobody joins any more; what is promised is waited for. */
@@ -130,11 +141,17 @@ export function createTriggerPools(starter: Pick<Starter, 'startSoon' | 'startPo
     if (group.state !== 'closed' || !group.first) return;
     group.state = 'started';
     group.told = group.rows;
-    starter.startSoon(group.first);
+    group.place.starting++;
+    void starter.behind(starter.start(group.first)).finally(() => group.place.starting--);
     group.sent();
   }
 
-  const msToPause = (place: Place): number => place.startedAt + PAUSE_MS - performance.now();
+  /** Not more than 0: a group may be started. */
+  function msToPause({ startedAt, startedRows, starting }: Place): number {
+    const pauseMs = startedRows >= LARGE_ROWS ? LONG_PAUSE_MS : PAUSE_MS;
+    const leftMs = startedAt + pauseMs - performance.now();
+    return leftMs <= 0 && starting > 0 && leftMs > pauseMs - SLOW_START_MS ? AGAIN_MS : leftMs;
+  }
 
   return { offer, giveBack };
 }

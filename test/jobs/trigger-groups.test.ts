@@ -43,7 +43,11 @@ after(async () => {
 /** Requests of a process that starts nothing: it dies between commit and start. */
 function requests() {
   const started: ExecutionStart[] = [];
-  const starter: Pick<Starter, 'startSoon' | 'startPoolAgain' | 'behind'> = {
+  const starter: Pick<Starter, 'start' | 'startSoon' | 'startPoolAgain' | 'behind'> = {
+    start: async (row) => {
+      started.push(row);
+      return 'started';
+    },
     startSoon: (row) => void (row && started.push(row)),
     startPoolAgain: (row) => void started.push(row),
     behind: (work) => work,
