@@ -91,7 +91,7 @@ test('a trigger calls the URL once with its input and ids, and keeps status, hea
     const { live } = await executions.get(caller, job.id, done.id);
     return live?.status === 'COMPLETED' && live;
   });
-  assert.equal(closed.historyLength, 6);
+  assert.deepEqual([closed.historyLength, closed.shared], [6, false]);
 });
 
 test('two failures and a success are three attempts of one execution, under one id', async () => {
@@ -213,6 +213,34 @@ test('a handler gets its input and ids, and its answer is the result', async () 
   const done = await run(job.id, {});
   assert.equal(done.status, 'succeeded');
   assert.ok('loadPerCpu' in (done.result as object));
+});
+
+test('cancelling and terminating executions that share a workflow leaves the workflow to the others', async () => {
+  const answer: (() => void)[] = [];
+  const server = await receiver((_call, response) => void answer.push(() => response.end('late')));
+  const job = await httpJob(server.url, {}, { overlap: 'allow_all' });
+  await pool.query('UPDATE job_runtime SET poolable = true WHERE job_id = $1', [job.id]);
+  const asked = await Promise.all([1, 2, 3].map((n) => executions.trigger(caller, job.id, { input: { n }, hasInput: true })));
+  assert.deepEqual(new Set(asked.map((one) => one.dispatch)), new Set(['pooled']));
+  assert.equal(new Set(asked.map((one) => one.workflowId)).size, 1);
+  await server.received(3);
+  const [first, second, third] = asked.map((one) => one.id) as [string, string, string];
+  await executions.cancel(caller, job.id, first);
+  await executions.terminate(caller, job.id, second);
+  assert.equal((await executions.wait(caller, first, ENOUGH_MS)).status, 'cancelled');
+  const open = await executions.get(caller, job.id, third);
+  assert.deepEqual(
+    [open.status, open.live?.shared, open.live?.status, open.workflowId],
+    ['running', true, 'RUNNING', asked[0]!.workflowId],
+  );
+  for (const finish of answer) finish();
+  const done = await executions.wait(caller, third, ENOUGH_MS);
+  assert.deepEqual([done.status, done.attempt], ['succeeded', 1]);
+  assert.equal((await executions.get(caller, job.id, second)).status, 'terminated');
+  assert.equal(server.calls.length, 3);
+  await until('the workflow has ended by itself', async () => (await executions.get(caller, job.id, third)).live?.status === 'COMPLETED');
+  const counters = await countersOf(pool, job.id);
+  assert.deepEqual([counters.active, counters.waiting], [0, 0]);
 });
 
 test('a worker killed in mid-call: another repeats the call under the same id, and rows are not doubled', async () => {
