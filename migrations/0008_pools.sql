@@ -11,6 +11,8 @@ UPDATE job_runtime r
        poolable = coalesce(j.document #>> '{target,type}' IN ('http', 'handler') AND r.timeout_ms <= 10000, false)
   FROM jobs j WHERE j.id = r.job_id;
 
+-- Which part of its pool's workflow made (or makes) the call: `<activity id>@<worker>`; null: it has a workflow of its own.
+ALTER TABLE job_executions ADD COLUMN chunk text;
 -- A later try comes no sooner than this; null: as the backoff of the definition says.
 ALTER TABLE job_executions ADD COLUMN retry_at timestamptz;
 -- Nobody ever read it.

@@ -46,8 +46,9 @@ $$;
 --   p_ids    only these, and only those that are queued (they were put back); null: the whole range
 --   p_after  only what has come due since, and only what is queued; null: whatever is due
 -- decision: run (claimed: make the call now) | stopped (ended, or waits, or is somebody else's; `released` may go on)
-CREATE FUNCTION begin_pool(p_team text, p_pool text, p_run_id text, p_priority smallint, p_from text, p_to text, p_ids text[], p_after timestamptz, p_buffer_limit integer)
-RETURNS TABLE (decision text, id text, attempt integer, tries integer, due_at timestamptz, slot timestamptz, generation bigint, job_name text, input json, has_input boolean,
+CREATE FUNCTION begin_pool(
+  p_team text, p_pool text, p_run_id text, p_chunk text, p_priority smallint, p_from text, p_to text, p_ids text[], p_after timestamptz, p_buffer_limit integer
+) RETURNS TABLE (decision text, id text, attempt integer, tries integer, due_at timestamptz, slot timestamptz, generation bigint, job_name text, input json, has_input boolean,
                timeout_ms bigint, max_attempts integer, trigger text, started_at timestamptz, released json)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -79,7 +80,8 @@ BEGIN
        AND (e.counted OR ((r.overlap = 'allow_all' OR r.active + r.waiting <= 0) AND v_now <= e.slot + late_after()))
   ), claimed AS (
     UPDATE job_executions e
-       SET run_id = p_run_id, status = 'running', attempt = e.attempt + 1, started_at = coalesce(e.started_at, v_now), counted = true, generation = d.generation
+       SET run_id = p_run_id, chunk = p_chunk, status = 'running', attempt = e.attempt + 1, started_at = coalesce(e.started_at, v_now), counted = true,
+           generation = d.generation
       FROM due d
      WHERE e.partition_at = d.partition_at AND e.id = d.id AND e.workflow_id = p_pool AND e.status IN ('queued', 'running') AND e.attempt = d.attempt
        AND e.cancel_requested_at IS NULL
@@ -110,7 +112,7 @@ BEGIN
         CONTINUE;
       END IF;
     END IF;
-    UPDATE job_executions e SET run_id = p_run_id WHERE e.partition_at = v_row.partition_at AND e.id = v_row.id AND e.workflow_id = p_pool AND e.run_id IS DISTINCT FROM p_run_id;
+    UPDATE job_executions e SET run_id = p_run_id, chunk = p_chunk WHERE e.partition_at = v_row.partition_at AND e.id = v_row.id AND e.workflow_id = p_pool;
     SELECT c.*, e.tries AS tries_done INTO v_claim
       FROM job_executions e, LATERAL claim_execution(p_team, e.partition_at, e.id, p_run_id, e.tries + 1) c
      WHERE e.partition_at = v_row.partition_at AND e.id = v_row.id;
@@ -128,7 +130,8 @@ CREATE FUNCTION job_has_changed(p_job text, p_since timestamptz) RETURNS boolean
 -- range was admitted before: then its rows are claimed as begin_pool claims them.
 --   p_planned_at  when the range was planned: a member whose priority was changed since is in the range of its old one, which must not lose it
 CREATE FUNCTION begin_pool_slot(
-  p_team text, p_clock text, p_nominal timestamptz, p_successor timestamptz, p_pool text, p_run_id text, p_priority smallint, p_from text, p_to text, p_planned_at timestamptz,
+  p_team text, p_clock text, p_nominal timestamptz, p_successor timestamptz, p_pool text, p_run_id text, p_chunk text, p_priority smallint, p_from text, p_to text,
+  p_planned_at timestamptz,
   p_buffer_limit integer
 ) RETURNS TABLE (decision text, id text, attempt integer, tries integer, due_at timestamptz, slot timestamptz, generation bigint, job_name text, input json, has_input boolean,
                  timeout_ms bigint, max_attempts integer, trigger text, started_at timestamptz, released json)
@@ -148,7 +151,7 @@ BEGIN
   v_late := v_now > p_nominal + late_after();
 
   -- an earlier run of this slot may have admitted them
-  RETURN QUERY SELECT * FROM begin_pool(p_team, p_pool, p_run_id, p_priority, p_from || '-' || v_text, p_to || '-' || v_text, NULL, NULL, p_buffer_limit);
+  RETURN QUERY SELECT * FROM begin_pool(p_team, p_pool, p_run_id, p_chunk, p_priority, p_from || '-' || v_text, p_to || '-' || v_text, NULL, NULL, p_buffer_limit);
 
   FOR v_job IN
     SELECT r.job_id, r.overlap FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id
@@ -178,14 +181,14 @@ BEGIN
        AND NOT (v_late AND r.catch_up = 'all' AND r.overlap <> 'allow_all')
   ), inserted AS (
     INSERT INTO job_executions AS e (partition_at, id, team, job_id, job_name, generation, trigger, slot, due_at, status, waiting, counted, reason,
-                                     attempt, started_at, max_attempts, priority, queue, dispatch, workflow_id, run_id, created_at, finished_at)
+                                     attempt, started_at, max_attempts, priority, queue, dispatch, workflow_id, run_id, chunk, created_at, finished_at)
     SELECT p_nominal, v.id, p_team, v.job_id, v.job_name, v.generation, 'schedule', p_nominal, v.due_at,
            CASE WHEN v.verdict = 'run' AND v.due_at <= v_now THEN 'running' WHEN v.verdict IN ('run', 'wait') THEN 'queued' ELSE 'skipped' END,
            v.verdict = 'wait', v.verdict IN ('run', 'wait'), CASE WHEN v.verdict NOT IN ('run', 'wait') THEN v.verdict END,
            (v.verdict = 'run' AND v.due_at <= v_now)::integer, CASE WHEN v.verdict = 'run' AND v.due_at <= v_now THEN v_now END,
            v.max_attempts, p_priority, v.queue, CASE WHEN v.verdict = 'wait' THEN 'dedicated' ELSE 'pooled' END,
            CASE WHEN v.verdict = 'wait' THEN v.id ELSE p_pool END, CASE WHEN v.verdict = 'run' THEN p_run_id END,
-           v_now, CASE WHEN v.verdict NOT IN ('run', 'wait') THEN v_now END
+           CASE WHEN v.verdict = 'run' AND v.due_at <= v_now THEN p_chunk END, v_now, CASE WHEN v.verdict NOT IN ('run', 'wait') THEN v_now END
       FROM verdicts v
     ON CONFLICT DO NOTHING
     RETURNING e.job_id, e.id, e.waiting, e.counted, e.status, e.attempt, e.tries, e.due_at, e.generation, e.job_name, e.max_attempts

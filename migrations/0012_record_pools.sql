@@ -99,7 +99,7 @@ BEGIN
   SELECT * INTO v_recorded FROM record_outcomes(json_build_array(p_outcome)) r;
   IF v_recorded.applied AND v_recorded.status = 'running' THEN
     UPDATE job_executions e
-       SET dispatch = 'dedicated', workflow_id = e.id, run_id = NULL, retry_at = clock_timestamp() + make_interval(secs => coalesce(p_retry_in_ms, 0) / 1000.0)
+       SET dispatch = 'dedicated', workflow_id = e.id, run_id = NULL, chunk = NULL, retry_at = clock_timestamp() + make_interval(secs => coalesce(p_retry_in_ms, 0) / 1000.0)
      WHERE e.partition_at = p_partition_at AND e.id = p_id AND e.team = p_team AND e.attempt = p_attempt AND e.dispatch = 'pooled'
     RETURNING e.* INTO v_row;
     v_recorded.released := CASE WHEN v_row.id IS NULL THEN NULL ELSE start_of(v_row) END;

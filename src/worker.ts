@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, NativeConnection, Runtime, Worker, type WorkerOptions, type WorkflowBundleOption } from '@temporalio/worker';
 import { createActivities } from './activities/index.ts';
 import { openTargets } from './activities/open-targets.ts';
+import { takeOverDeadPools } from './activities/pools/dead-pools.ts';
 import { createQuarantine } from './activities/quarantine/quarantine.ts';
 import { HandlerLoadError } from './activities/targets/handler-load-error.ts';
 import type { Config } from './config.ts';
@@ -70,6 +71,7 @@ export async function startWorker(config: Config, log: Log): Promise<void> {
     : null;
   const registry = registerWorker({ pool, log, queues: config.WORKER_QUEUES, handlers: targets.handlers.describe() });
   const bundle = await workflowBundle(config);
+  await takeOverDeadPools({ pool, temporal, log, queues: config.WORKER_QUEUES });
 
   try {
     await serveQueues(config, log, { workflowBundle: bundle, activities }, stopping.signal);

@@ -104,6 +104,7 @@ export const executionSchema = z
     queue: z.string(),
     workflowId: z.string().nullable(),
     runId: z.string().nullable(),
+    chunk: z.string().nullable().meta({ description: 'Of a shared workflow: which activity made the call, and on which worker' }),
     retryOf: z.string().nullable(),
     requestedBy: z.string().nullable(),
     cancelRequestedAt: time.nullable(),
@@ -130,11 +131,9 @@ export const executionDetailSchema = z
         worker: z.string().nullable(),
       }),
     ),
-    live: z
-      .unknown()
-      .meta({
-        description:
-          'What Temporal says of the workflow now, `shared` when it serves other executions too; null when Temporal no longer knows it',
-      }),
+    live: z.unknown().meta({
+      description:
+        'What Temporal says of the workflow now, `shared` when it serves other executions too; null when Temporal no longer knows it',
+    }),
   })
   .meta({ id: 'ExecutionDetail' });

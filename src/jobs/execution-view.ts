@@ -27,6 +27,7 @@ export type ExecutionRow = {
   dispatch: 'dedicated' | 'pooled';
   workflow_id: string | null;
   run_id: string | null;
+  chunk: string | null;
   retry_of: string | null;
   requested_by: string | null;
   input: unknown;
@@ -42,7 +43,7 @@ export type ExecutionRow = {
 
 /** The columns of ExecutionRow, for every statement that reads whole executions. */
 export const EXECUTION_COLUMNS = `e.partition_at, e.id, e.team, e.job_id, e.job_name, e.generation, e.trigger, e.slot, e.due_at, e.status, e.waiting, e.reason,
-  e.attempt, e.tries, e.max_attempts, e.priority, e.queue, e.dispatch, e.workflow_id, e.run_id, e.retry_of, e.requested_by, e.input, e.has_input,
+  e.attempt, e.tries, e.max_attempts, e.priority, e.queue, e.dispatch, e.workflow_id, e.run_id, e.chunk, e.retry_of, e.requested_by, e.input, e.has_input,
   e.created_at, e.started_at, e.finished_at, e.cancel_requested_at, e.cancel_by, e.result, e.error`;
 
 export type ExecutionView = {
@@ -71,6 +72,8 @@ export type ExecutionView = {
   queue: string;
   workflowId: string | null;
   runId: string | null;
+  /** Which activity of a shared workflow made its call, and on which worker; null: it has a workflow of its own, or has not been called. */
+  chunk: string | null;
   retryOf: string | null;
   requestedBy: string | null;
   cancelRequestedAt: string | null;
@@ -110,6 +113,7 @@ export function executionView(row: ExecutionRow, links: ExecutionLinks): Executi
     queue: row.queue,
     workflowId: row.workflow_id,
     runId: row.run_id,
+    chunk: row.chunk,
     retryOf: row.retry_of,
     requestedBy: row.requested_by,
     cancelRequestedAt: timeOf(row.cancel_requested_at),

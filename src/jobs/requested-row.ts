@@ -50,6 +50,7 @@ export function requestedRow(asked: TriggerQuestion, admitted: AcceptedTrigger):
     dispatch: admitted.pool ? 'pooled' : 'dedicated',
     workflow_id: admitted.pool ?? asked.id,
     run_id: null,
+    chunk: null,
     retry_of: asked.retryOf,
     requested_by: asked.requestedBy,
     input: asked.input,

@@ -10,6 +10,7 @@ import type { Pool } from '../../postgres.ts';
 import type { PoolRange, ServeInput } from '../../workflows/pool-activities.ts';
 import { withPartition } from '../partitions.ts';
 import { withPatience } from '../patience.ts';
+import { chunkOf } from './chunk.ts';
 
 /** Statements under way at once: more would only make the first rows wait for the last. */
 const AT_ONCE = 2;
@@ -40,9 +41,10 @@ export function createRangeReader({ pool, config }: { pool: Pool; config: Pick<C
 
   /** The rows of a range: those of a slot's members are named for the slot. */
   const rowsOf = (input: ServeInput, { from, to, priority }: PoolRange) => {
-    const { workflowId, runId } = activityInfo().workflowExecution!;
+    const { activityId, workflowExecution } = activityInfo();
+    const { workflowId, runId } = workflowExecution!;
     const named = (id: string) => (input.slot ? `${id}-${input.slot.at}` : id);
-    return { team: input.team, pool: workflowId, runId, priority, from: named(from), to: named(to) };
+    return { team: input.team, pool: workflowId, runId, chunk: chunkOf(activityId), priority, from: named(from), to: named(to) };
   };
   const bufferLimit = config.BUFFER_LIMIT_TRIGGERS;
 

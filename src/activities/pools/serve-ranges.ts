@@ -48,25 +48,39 @@ export type ServeRangesDeps = {
 };
 
 export function createServeRanges(deps: ServeRangesDeps): Pick<PoolActivities, 'servePoolAtOnce' | 'servePoolRanges'> {
-  return {
-    async servePoolAtOnce({ team, slot }) {
-      const plan = slot ? await deps.plan.members(team, slot) : await deps.plan.rows(team);
-      if (plan.ranges.length !== 1 || plan.ranges[0]!.laterMs > AT_ONCE_LATER_MS) return { plan, calls: 0 };
-      const session = openSession(deps, { team, ranges: plan.ranges, ...(slot ? { slot } : {}) }, AT_ONCE_MS);
-      const { calls } = await session.serve();
-      return { plan: await deps.plan.rows(team), calls };
-    },
+  const underway = new Map<string, Promise<unknown>>();
 
-    async servePoolRanges(input) {
-      const session = openSession(deps, input, LONGEST_MS);
-      const beat = setInterval(() => heartbeat(session.served()), BEAT_MS);
-      try {
-        return await session.serve();
-      } finally {
-        clearInterval(beat);
-      }
-    },
+  /** A repeat whose former self is still at work in this process (Temporal has waited too long for it) lets that come to its end: they would make the same calls. */
+  async function once<T>(part: string, work: () => Promise<T>): Promise<T> {
+    const name = `${activityInfo().workflowExecution!.workflowId} ${part}`;
+    for (let before = underway.get(name); before; before = underway.get(name)) await before.catch(() => {});
+    const working = work().finally(() => underway.delete(name));
+    underway.set(name, working);
+    return await working;
+  }
+
+  return {
+    servePoolAtOnce: (input) => once('at once', () => serveAtOnce(input)),
+    servePoolRanges: (input) => once(input.ranges[0]!.from, () => serveRanges(input)),
   };
+
+  async function serveAtOnce({ team, slot }: Omit<ServeInput, 'ranges'>) {
+    const plan = slot ? await deps.plan.members(team, slot) : await deps.plan.rows(team);
+    if (plan.ranges.length !== 1 || plan.ranges[0]!.laterMs > AT_ONCE_LATER_MS) return { plan, calls: 0 };
+    const session = openSession(deps, { team, ranges: plan.ranges, ...(slot ? { slot } : {}) }, AT_ONCE_MS);
+    const { calls } = await session.serve();
+    return { plan: await deps.plan.rows(team), calls };
+  }
+
+  async function serveRanges(input: ServeInput) {
+    const session = openSession(deps, input, LONGEST_MS);
+    const beat = setInterval(() => heartbeat(session.served()), BEAT_MS);
+    try {
+      return await session.serve();
+    } finally {
+      clearInterval(beat);
+    }
+  }
 }
 
 type Claimed = { row: BegunCall; definition: Definition; services: Services; range: PoolRange };

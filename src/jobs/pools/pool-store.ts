@@ -54,7 +54,16 @@ export type BegunCall = {
 
 const BEGUN = `decision, id, attempt, tries, due_at, slot, generation, job_name, input, has_input, timeout_ms, max_attempts, trigger, started_at, released`;
 
-export type RangeOfPool = { team: string; pool: string; runId: string; priority: number; from: string; to: string; bufferLimit: number };
+export type RangeOfPool = {
+  team: string;
+  pool: string;
+  runId: string;
+  chunk: string;
+  priority: number;
+  from: string;
+  to: string;
+  bufferLimit: number;
+};
 
 /** Claims the due rows of a range: with `ids` only these, and only those that were put back; with `after` only what has come due since. */
 export async function beginPool(
@@ -63,11 +72,12 @@ export async function beginPool(
 ): Promise<BegunCall[]> {
   const { rows } = await database.query<BegunCall>({
     name: 'begin-pool',
-    text: `SELECT ${BEGUN} FROM begin_pool($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    text: `SELECT ${BEGUN} FROM begin_pool($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
     values: [
       range.team,
       range.pool,
       range.runId,
+      range.chunk,
       range.priority,
       range.from,
       range.to,
@@ -82,7 +92,7 @@ export async function beginPool(
 /** When the next queued row of a range is due that is due after `after`, and in how many milliseconds; null: there is none. */
 export async function nextDueOfPool(
   database: Queryable,
-  range: Omit<RangeOfPool, 'runId' | 'bufferLimit'> & { after: string },
+  range: Omit<RangeOfPool, 'runId' | 'chunk' | 'bufferLimit'> & { after: string },
 ): Promise<{ dueAt: string; inMs: number } | null> {
   const { rows } = await database.query<{ due_at: string | null; in_ms: number }>({
     name: 'next-due-of-pool',
@@ -100,7 +110,7 @@ export async function beginPoolSlot(
 ): Promise<BegunCall[]> {
   const { rows } = await database.query<BegunCall>({
     name: 'begin-pool-slot',
-    text: `SELECT ${BEGUN} FROM begin_pool_slot($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+    text: `SELECT ${BEGUN} FROM begin_pool_slot($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
     values: [
       range.team,
       range.clock,
@@ -108,6 +118,7 @@ export async function beginPoolSlot(
       range.successor,
       range.pool,
       range.runId,
+      range.chunk,
       range.priority,
       range.from,
       range.to,
@@ -182,4 +193,20 @@ export async function servicesByName(
     values: [team, names],
   });
   return new Map(rows.map((row) => [row.name, { baseUrl: row.base_url, headers: row.headers }]));
+}
+
+/** A pool with calls under way: what its workflow is, and which parts of which workers make them. */
+export type BusyPool = { team: string; pool: string; queue: string; priority: number; clock: string | null; chunks: string[] };
+
+/** The pools of these queues in which calls are under way, or were when their worker died. */
+export async function busyPools(database: Queryable, queues: readonly string[]): Promise<BusyPool[]> {
+  const { rows } = await database.query<BusyPool>(
+    `SELECT e.team, e.workflow_id AS pool, e.queue, min(e.priority) AS priority,
+            substring(e.workflow_id FROM '^(clock_[0-9a-f]{32})-[0-9]{4}-') AS clock, array_agg(DISTINCT e.chunk) AS chunks
+       FROM job_executions e
+      WHERE e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.status = 'running' AND e.chunk IS NOT NULL AND e.queue = ANY ($1::text[])
+      GROUP BY e.team, e.workflow_id, e.queue`,
+    [queues],
+  );
+  return rows;
 }

@@ -31,7 +31,7 @@ after(async () => {
   await drop();
 });
 
-const EVERYTHING = { from: '', to: 'zzzz', priority: 3, bufferLimit: 1_000 };
+const EVERYTHING = { chunk: '1@test', from: '', to: 'zzzz', priority: 3, bufferLimit: 1_000 };
 /** Clocks of different periods share nothing, however many tests run on this database. */
 let everyS = 1_000;
 const period = () => (everyS += 1);
