@@ -12,6 +12,7 @@ import { etagOf, noneMatchHit, refuseCreateOnly } from './preconditions.ts';
 import { pageQuery, repeatable, wholeNumber } from './query.ts';
 import { type Reply, reply } from './request.ts';
 import { type RouteSpec, type RoutesOfGroup, route } from './route.ts';
+import { createBatchRoutes } from './routes-batch.ts';
 
 const text = z.string().max(200);
 const listQuery = z.object({
@@ -141,6 +142,7 @@ export function createJobRoutes({ jobs, publicUrl, jobCreated }: { jobs: Jobs; p
       put,
       patch,
       remove,
+      ...createBatchRoutes({ jobs, jobCreated, ofOne: [get, put, patch, remove] }),
       ...revisionRoutes(jobs),
       { ...list, path: '/jobs', alias: true },
       { ...create, path: '/jobs', alias: true },

@@ -64,6 +64,32 @@ export async function liveHandlers(database: Queryable): Promise<string[] | null
   return !row || Number(row.workers) === 0 ? null : (row.names ?? []).sort();
 }
 
+function unknownHandler(name: string, offered: readonly string[]): FieldError {
+  const known = offered.length === 0 ? 'no live worker offers any handler' : `live workers offer ${offered.join(', ')}`;
+  return { path: '/target/name', message: `unknown handler ${nearest(name, offered)} (${known})`, code: 'unknown_handler' };
+}
+
+/** Which of many documents name a handler that no live worker offers, by their place; asked with one query, if at all. */
+export async function unknownHandlers(database: Queryable, documents: readonly JobDocument[]): Promise<[number, FieldError][]> {
+  const named = documents.flatMap(({ target }, nth) => (target.type === 'handler' ? [{ nth, name: target.name }] : []));
+  const offered = named.length === 0 ? null : await liveHandlers(database);
+  if (offered === null) return [];
+  const known = new Set(offered);
+  return named.flatMap(({ nth, name }): [number, FieldError][] => (known.has(name) ? [] : [[nth, unknownHandler(name, offered)]]));
+}
+
+/** Which of these services are not registered; nothing is locked. */
+export async function unknownServices(database: Queryable, team: string, names: readonly string[]): Promise<string[]> {
+  const asked = [...new Set(names)];
+  if (asked.length === 0) return [];
+  const { rows } = await database.query<{ name: string }>({
+    name: 'services-unknown',
+    text: 'SELECT unnest($2::text[]) AS name EXCEPT SELECT name FROM services WHERE team = $1',
+    values: [team, asked],
+  });
+  return rows.map((row) => row.name);
+}
+
 /** Checks that a handler exists: refused only when workers are live and none of them offers it (a worker may be deployed after its jobs). */
 export function createHandlerCheck(): (database: Queryable, document: JobDocument) => Promise<void> {
   const seen = new Map<string, number>();
@@ -71,11 +97,7 @@ export function createHandlerCheck(): (database: Queryable, document: JobDocumen
     if (target.type !== 'handler' || (seen.get(target.name) ?? Number.NEGATIVE_INFINITY) > performance.now() - KNOWN_FOR_MS) return;
     const names = await liveHandlers(database);
     if (names === null) return;
-    if (!names.includes(target.name)) {
-      const offered = names.length === 0 ? 'no live worker offers any handler' : `live workers offer ${names.join(', ')}`;
-      const message = `unknown handler ${nearest(target.name, names)} (${offered})`;
-      throw invalidJob([{ path: '/target/name', message, code: 'unknown_handler' }]);
-    }
+    if (!names.includes(target.name)) throw invalidJob([unknownHandler(target.name, names)]);
     seen.clear();
     for (const name of names) seen.set(name, performance.now());
   };

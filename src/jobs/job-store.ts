@@ -130,6 +130,16 @@ export async function jobFindId(database: Queryable, team: string, idOrName: str
   return rows[0]?.id ?? null;
 }
 
+/** Ids of the jobs that have these names, by name. */
+export async function jobFindIds(database: Queryable, team: string, names: readonly string[]): Promise<Map<string, string>> {
+  const { rows } = await database.query<{ id: string; name: string }>({
+    name: 'job-find-ids',
+    text: 'SELECT j.id, j.name FROM jobs j WHERE j.team = $1 AND j.name = ANY ($2::text[]) AND j.deleted_at IS NULL',
+    values: [team, names],
+  });
+  return new Map(rows.map((row) => [row.name, row.id]));
+}
+
 /**
  * Locks a job by its runtime row, then reads it: two statements, because one would read from before its wait for the lock.
  * @returns the job and the database's time after the lock was won (milliseconds), which orders this change after all earlier ones; null: no such job.

@@ -59,13 +59,14 @@ export function createSyncer(deps: SyncDeps) {
   /**
    * Brings the effects of a committed change about.
    * @param unchanged what sync is when there is nothing to do.
+   * @param leftMs of a budget that several share; default: a whole one.
    * @returns `synced` when Temporal is known to have all of it.
    */
-  async function settle(effects: Effects, respondAsync: boolean | undefined, unchanged: Sync): Promise<Sync> {
+  async function settle(effects: Effects, respondAsync: boolean | undefined, unchanged: Sync, leftMs = deps.budgetMs): Promise<Sync> {
     for (const workflowId of effects.stale) stopSoon(workflowId);
     const { clocks, start } = effects;
     if (clocks.length === 0 && !start) return unchanged;
-    const budgetMs = respondAsync ? 0 : deps.budgetMs;
+    const budgetMs = respondAsync ? 0 : leftMs;
     if (budgetMs <= 0) {
       hint();
       return 'pending';

@@ -7,6 +7,7 @@ import { inTransaction, type Pool, type Transaction } from '../postgres.ts';
 import type { Caller } from './caller.ts';
 import { claimIdempotencyKey, type IdempotencyContext } from './idempotency.ts';
 import { isJobId } from './ids.ts';
+import { createJobBatch } from './job-batch.ts';
 import { changeJob, type Effects, NO_EFFECTS } from './job-change.ts';
 import { createJobCreation } from './job-creation.ts';
 import { type DocumentRules, invalidJob, type JobDocument, parseJobDocument, READ_ONLY_KEYS } from './job-document.ts';
@@ -53,6 +54,8 @@ export function createJobs(deps: JobsDeps) {
     team: caller.team,
     inputLimitBytes: config.INPUT_LIMIT_BYTES,
   });
+  const parse = (caller: Caller, body: unknown): JobDocument => parseJobDocument(body, rulesFor(caller));
+  const batch = createJobBatch({ pool, queueOf, parse, settle, budgetMs: config.SYNC_BUDGET_MS });
 
   async function written(job: StoredJob, effects: Effects, options: WriteOptions): Promise<Written<JobView>> {
     const sync = await settle(effects, options.respondAsync, job.sync);
@@ -109,13 +112,13 @@ export function createJobs(deps: JobsDeps) {
   }
 
   async function create(caller: Caller, body: unknown, options: WriteOptions = {}): Promise<Written<JobView>> {
-    const document = parseJobDocument(body, rulesFor(caller));
-    const { job, effects } = await creation.create(caller, document, options.idempotency);
+    const { job, effects } = await creation.create(caller, parse(caller, body), options.idempotency);
     return written(job, effects, options);
   }
 
   return {
     create,
+    createMany: batch.create,
     change,
     withLocked,
     queueOf,
