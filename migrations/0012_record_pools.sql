@@ -26,6 +26,8 @@ BEGIN
   ), ended AS (
     UPDATE job_executions e
        SET status = o.status, reason = coalesce(o.reason, e.reason), counted = false, tries = e.tries + 1, finished_at = v_now,
+           -- a claimed call may have waited a moment for its place
+           started_at = CASE WHEN e.attempt = 1 THEN greatest(e.started_at, least(o."startedAt", v_now)) ELSE e.started_at END,
            result = coalesce(o.result, e.result), error = CASE WHEN o.status = 'succeeded' THEN NULL ELSE coalesce(o.error, e.error) END
       FROM o
      WHERE e.partition_at = o."partitionAt" AND e.id = o.id AND e.team = o.team AND e.status IN ('queued', 'running') AND e.counted AND NOT e.waiting

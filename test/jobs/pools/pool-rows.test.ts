@@ -296,3 +296,12 @@ test('one-offs of a bucket are admitted when they are due, each by its policy', 
   await recordPool(pool, [outcome(calls[0]!)]);
   assert.equal((await pool.query('SELECT state FROM jobs WHERE id = $1', [free.id])).rows[0].state, 'finished');
 });
+
+test('an execution began when its call did, not when it was claimed', async () => {
+  const { begin } = await slotOf([{}]);
+  const [call] = await begin();
+  const startedAt = new Date(call!.started_at.getTime() + 20);
+  while (Date.now() <= startedAt.getTime()) await new Promise((resolve) => setTimeout(resolve, 5));
+  const [record] = await recordPool(pool, [outcome(call!, 'succeeded', { startedAt: startedAt.toISOString() })]);
+  assert.equal((record as { started_at: Date }).started_at.getTime(), startedAt.getTime());
+});
