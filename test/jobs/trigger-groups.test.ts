@@ -1,13 +1,15 @@
 /** Triggers that share a statement, and executions that share a workflow because they came together. Temporal is asked only where a test says so. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { Client } from '@temporalio/client';
+import type { Client, WorkflowStartOptions } from '@temporalio/client';
 import { readConfig } from '../../src/config.ts';
 import { executionsUnstarted } from '../../src/controller/execution-watch-store.ts';
 import type { Caller } from '../../src/jobs/caller.ts';
 import { createExecutionRequests, type RequestedExecution } from '../../src/jobs/execution-requests.ts';
 import { createStarter, type Starter } from '../../src/jobs/execution-starts.ts';
 import type { ExecutionStart } from '../../src/jobs/execution-store.ts';
+import { createTriggerPools, type TriggerOffer } from '../../src/jobs/trigger-pools.ts';
+import type { AdmittedTrigger, TriggerQuestion } from '../../src/jobs/trigger-store.ts';
 import { createLog } from '../../src/log.ts';
 import { createPool, type Pool } from '../../src/postgres.ts';
 import { createTemporalClient } from '../../src/temporal.ts';
@@ -195,6 +197,64 @@ test('groups of one queue are started with a pause between them, however many st
   assert.deepEqual(new Set((await rowsOf(job)).map((row) => row.workflow_id)).size, 2);
 });
 
+test('rows of a slow statement that come after their group was started have it started again', async () => {
+  const calls: string[] = [];
+  const pools = createTriggerPools({
+    start: async (row) => {
+      calls.push(`start ${row.workflowId}`);
+      return 'started';
+    },
+    startSoon: (row) => void calls.push(`own ${row?.id}`),
+    startPoolAgain: (row) => void calls.push(`again ${row.workflowId}`),
+    behind: (work) => work,
+  });
+  const question = { team: 'default', id: 'one', partitionAt: new Date() } as TriggerQuestion;
+  const shared = (id: string) => ({ verdict: 'run', ended: null, pool: id, queue: 'default', due_at: new Date() }) as AdmittedTrigger;
+  const commit = (offered: TriggerOffer, id: string, count: number) =>
+    pools.giveBack(
+      offered,
+      many(count, () => question),
+      many(count, () => shared(id)),
+    );
+  commit(pools.offer('default'), 'first', 8);
+  assert.deepEqual(calls, ['start first'], 'at once');
+  const [quick, slow] = [pools.offer('default'), pools.offer('default')];
+  const { default: second } = quick.open;
+  assert.equal(slow.open.default, second);
+  commit(quick, second!, 3);
+  await until('patience with the slow one is over', async () => calls.length === 2);
+  commit(slow, second!, 2);
+  assert.deepEqual(calls.slice(1), [`start ${second}`, `again ${second}`]);
+  pools.giveBack(pools.offer('default'));
+});
+
+test('a statement that waits for the lock of one job does not keep the triggers of others', async () => {
+  const [locked, other] = [await poolableJob(), await poolableJob()];
+  const { ask } = requests();
+  const holder = await pool.connect();
+  let waited = true;
+  try {
+    await holder.query('BEGIN');
+    await holder.query('SELECT 1 FROM job_runtime WHERE job_id = $1 FOR UPDATE', [locked]);
+    const first = ask.one(caller, locked, PLAIN).then((view) => {
+      waited = false;
+      return view;
+    });
+    await until('its statement waits', async () => {
+      const { rows } = await pool.query(
+        `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%admit_triggers%'`,
+      );
+      return rows.length === 1;
+    });
+    assert.equal((await ask.one(caller, other, PLAIN)).status, 'queued');
+    assert.ok(waited, 'the first one still waits');
+    await holder.query('ROLLBACK');
+    assert.equal((await first).status, 'queued');
+  } finally {
+    holder.release();
+  }
+});
+
 test('10,000 inputs are 10,000 rows in a few seconds, in pools, with one event', async () => {
   const job = await poolableJob();
   const { ask, started } = requests();
@@ -247,12 +307,22 @@ test('rows of a process that died between commit and start are found by the cont
   const found = await unstarted();
   const byPool = Object.groupBy(await rowsOf(job), (row) => row.workflow_id);
   assert.deepEqual(found.map((row) => row.workflowId).sort(), Object.keys(byPool).sort());
-  const starter = createStarter({ pool, temporal, log });
+  const asked: string[] = [];
+  const counting = {
+    workflow: {
+      start: (type: string, options: WorkflowStartOptions) => {
+        asked.push(options.workflowId);
+        return temporal.workflow.start(type, options);
+      },
+    },
+  } as unknown as Client;
+  const starter = createStarter({ pool, temporal: counting, log });
   const starts = found.flatMap((row) => byPool[row.workflowId]!.map(({ id }) => ({ ...row, id })));
   assert.equal(starts.length, 30);
   const answers = await Promise.all(starts.map((row) => starter.start(row)));
   assert.deepEqual(new Set(answers), new Set(['started']));
   for (const row of starts) assert.equal(await starter.start(row), 'started', 'again');
+  assert.deepEqual(asked.sort(), Object.keys(byPool).sort(), 'one start for each');
   await starter.drain();
   const rows = await rowsOf(job);
   const pools = new Map(rows.map((row) => [row.workflow_id, row.run_id]));
