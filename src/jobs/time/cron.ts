@@ -33,10 +33,23 @@ const ORDER: readonly Field[] = ['second', 'minute', 'hour', 'dayOfMonth', 'mont
  * Compiles a cron text of 5 fields (minute, hour, day of month, month, day of week) or 6 (seconds first), or an alias such as `@daily`.
  * Day of month and day of week both restricted mean OR, as in crontab(5), and give two calendars; a field that begins with `*` is not restricted there,
  * so that `0 0 *\/2 * MON` is every Monday with an odd date.
- * @returns one or two calendars, each with all fields as canonical ranges.
+ * @returns one or two calendars, each with all fields as canonical ranges; shared by all who ask, so never to be changed.
  * @throws CronError
  */
 export function compileCron(text: string): Calendar[] {
+  const known = compiled.get(text);
+  if (known) return known;
+  const calendars = compileAnew(text);
+  if (compiled.size >= MOST_COMPILED) compiled.delete(compiled.keys().next().value as string);
+  compiled.set(text, calendars);
+  return calendars;
+}
+
+/** A document's cron is read to check it and again to use it, and many jobs have the same. */
+const compiled = new Map<string, Calendar[]>();
+const MOST_COMPILED = 2_000;
+
+function compileAnew(text: string): Calendar[] {
   const cron = expand(text);
   const parts = cron.split(/\s+/);
   if (parts.length === 7)

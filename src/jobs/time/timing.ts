@@ -31,7 +31,23 @@ const made = new WeakMap<Schedule, { createdAt: number; timing: Timing | null }>
 /** Timings that are in canonical form already. */
 const canonicalTimings = new WeakSet<Timing>();
 
+/** Thousands of jobs have the same few schedules; by what a timing is compiled from. Timings never change, so that they may be shared. */
+const compiled = new Map<string, Timing | null>();
+const MOST_COMPILED = 2_000;
+
 function compileTiming(schedule: Schedule, createdAt: Date): Timing | null {
+  const { cron, every, offset, timezone, alignTo } = schedule;
+  if (alignTo === 'creation') return timingAnew(schedule, createdAt);
+  const text = JSON.stringify([cron, every, offset, timezone]);
+  const known = compiled.get(text);
+  if (known !== undefined) return known;
+  const timing = timingAnew(schedule, createdAt);
+  if (compiled.size >= MOST_COMPILED) compiled.delete(compiled.keys().next().value as string);
+  compiled.set(text, timing);
+  return timing;
+}
+
+function timingAnew(schedule: Schedule, createdAt: Date): Timing | null {
   const crons = schedule.cron === undefined ? [] : [schedule.cron].flat();
   if (crons.length === 0 && schedule.every === undefined) return null;
   const intervals = schedule.every === undefined ? [] : [intervalOf(schedule.every, schedule, createdAt)];
@@ -84,9 +100,15 @@ function withoutContained<Part>(parts: Part[], isContained: (inner: Part, outer:
  * @returns 32 lower-case hex digits, the same for every spelling and order, on every machine.
  */
 export function timingHash(timing: Timing, queue: string, team: string): string {
+  const known = lastHashes.get(timing);
+  if (known?.queue === queue && known.team === team) return known.hash;
   const text = JSON.stringify(['timing-1', normaliseTiming(timing), queue, team]);
-  return createHash('sha256').update(text).digest('hex').slice(0, 32);
+  const hash = createHash('sha256').update(text).digest('hex').slice(0, 32);
+  lastHashes.set(timing, { queue, team, hash });
+  return hash;
 }
+
+const lastHashes = new WeakMap<Timing, { queue: string; team: string; hash: string }>();
 
 /** True when two timings fire at the same times because they mean the same, however they were written. */
 export function sameTiming(a: Timing, b: Timing): boolean {
