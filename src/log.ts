@@ -33,3 +33,21 @@ export function createLog(process: string, level = 'info', gatherMs = 0): Log {
 }
 
 const nothing = (): void => {};
+
+/**
+ * A child that is made when it is first used: most calls never log, and a child costs more than a short call.
+ * @param bindings as pino's `child` takes them.
+ */
+export function lazyChild(log: Log, bindings: object): Log {
+  let child: Log | undefined;
+  return new Proxy(log, {
+    get(_parent, name) {
+      child ??= log.child(bindings);
+      const member = child[name as keyof Log];
+      return typeof member === 'function' ? member.bind(child) : member;
+    },
+  });
+}
+
+/** A child without the search for secrets, for lines whose every member is named where they are written: it costs more than writing them. */
+export const plainChild = (log: Log): Log => log.child({}, { redact: [] });

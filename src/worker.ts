@@ -10,7 +10,7 @@ import { HandlerLoadError } from './activities/targets/handler-load-error.ts';
 import type { Config } from './config.ts';
 import { createStarter } from './jobs/execution-starts.ts';
 import { taskQueueFor } from './jobs/ids.ts';
-import type { Log } from './log.ts';
+import { createLog, type Log } from './log.ts';
 import { createMetrics, startMetricsServer } from './metrics.ts';
 import { createPool } from './postgres.ts';
 import { connectionOptions, createTemporalClient } from './temporal.ts';
@@ -20,6 +20,8 @@ import { useLeanWorkflowThreads } from './workflow-thread.ts';
 /** A statement of an activity has five seconds of patience; a connection must not use them up alone. */
 const CONNECT_MS = 4_000;
 const AGAIN_MS = 1_000;
+/** Lines of executions come by the thousand; they are written together. */
+const EXECUTION_LOG_GATHER_MS = 100;
 /** How long calls in flight may go on after SIGTERM; with the rest of the way out that is under 30 s. */
 const GRACE = '20s';
 
@@ -50,6 +52,7 @@ export async function startWorker(config: Config, log: Log): Promise<void> {
   const { activities, close } = createActivities({
     pool,
     log,
+    executionLog: createLog('worker', config.LOG_LEVEL, EXECUTION_LOG_GATHER_MS),
     config,
     starter,
     callTarget: targets.callTarget,

@@ -3,7 +3,7 @@ import { ApplicationFailure, activityInfo, cancellationSignal, heartbeat } from 
 import { type ExecutionPlan, planOf } from '../jobs/execution-plan.ts';
 import { type ClaimedCall, type ClaimedRow, claimExecution } from '../jobs/execution-store.ts';
 import { partitionAtOf } from '../jobs/ids.ts';
-import type { Log } from '../log.ts';
+import { type Log, lazyChild } from '../log.ts';
 import type { Pool } from '../postgres.ts';
 import type { AttemptInput, AttemptResult } from '../workflows/execution-activities.ts';
 import type { CallTarget, DefinedCall } from './call-target.ts';
@@ -88,7 +88,7 @@ export function createAttempt({ pool, log, callTarget, recorder, interruptions }
       timeoutMs: Math.max(1, Math.min(plan.timeoutMs, left)),
       signal: AbortSignal.any([interrupted, cancellationSignal()]),
       heartbeat: (detail?: unknown) => heartbeat(detail),
-      log: log.child({ execution: input.execution, jobName: row.job_name, attempt: row.attempt }),
+      log: lazyChild(log, { execution: input.execution, jobName: row.job_name, attempt: row.attempt }),
     };
   }
 

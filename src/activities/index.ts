@@ -23,6 +23,8 @@ import { createRecordActivities, createRecorder, type ExecutionEnded } from './r
 export type ActivitiesDeps = {
   pool: Pool;
   log: Log;
+  /** Takes the line of each execution that has ended. */
+  executionLog: Log;
   config: Pick<Config, 'BUFFER_LIMIT_SLOTS' | 'BUFFER_LIMIT_TRIGGERS' | 'POOL_CALLS' | 'POOL_CALLS_PER_TARGET'>;
   starter: Starter;
   callTarget: CallTarget;
@@ -35,7 +37,7 @@ export type ActivitiesDeps = {
 /** Close with `close()` after the worker has stopped. */
 export function createActivities(deps: ActivitiesDeps): { activities: ExecutionActivities & PoolActivities; close: () => void } {
   const interruptions = createInterruptions(deps);
-  const recorder = createRecorder(deps);
+  const recorder = createRecorder({ ...deps, log: deps.executionLog });
   const attempt = createAttempt({ ...deps, recorder, interruptions });
   const writer = createOutcomeWriter({ ...deps, recorder });
   return {

@@ -4,7 +4,7 @@ import type { Starter } from '../jobs/execution-starts.ts';
 import type { ExecutionStart, RecordedRow } from '../jobs/execution-store.ts';
 import { closeExecution, recordOutcomes } from '../jobs/execution-store.ts';
 import { partitionAtOf } from '../jobs/ids.ts';
-import type { Log } from '../log.ts';
+import { type Log, plainChild } from '../log.ts';
 import type { Pool } from '../postgres.ts';
 import type { ExecutionActivities, FinalStatus, Outcome } from '../workflows/execution-activities.ts';
 import { withPatience } from './patience.ts';
@@ -14,7 +14,20 @@ export type ExecutionEnded = (ended: { status: string; trigger: string; duration
 
 export type Recorder = ReturnType<typeof createRecorder>;
 
-export function createRecorder({ pool, log, starter, ended }: { pool: Pool; log: Log; starter: Starter; ended: ExecutionEnded }) {
+export function createRecorder({
+  pool,
+  log,
+  starter,
+  ended,
+}: {
+  pool: Pool;
+  /** Takes the line of each execution. */
+  log: Log;
+  starter: Starter;
+  ended: ExecutionEnded;
+}) {
+  const lines = plainChild(log);
+
   /** Says in log and metrics that an execution has ended, and starts what that released. */
   function tell(outcome: Outcome, row: RecordedRow): void {
     starter.startSoon(row.released);
@@ -23,7 +36,7 @@ export function createRecorder({ pool, log, starter, ended }: { pool: Pool; log:
     const durationMs = finishedAt - row.started_at.getTime();
     const latenessMs = row.started_at.getTime() - row.due_at.getTime();
     ended({ status: row.status, trigger: row.trigger, durationS: durationMs / 1000, latenessS: latenessMs / 1000 });
-    log.info(
+    lines.info(
       { execution: row.id, jobName: row.job_name, status: row.status, durationMs, latenessMs, attempt: outcome.attempt },
       'execution finished',
     );

@@ -1,7 +1,7 @@
 /** The start and the end of every request: its id, its line in the log, its numbers. */
 import { randomUUID } from 'node:crypto';
 import type { RequestHandler } from 'express';
-import type { Log } from '../log.ts';
+import { type Log, plainChild } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Locals } from './request.ts';
 
@@ -10,8 +10,7 @@ const SANE_ID = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
 
 /** Paths are logged without the query: addresses end up in many logs, and people put secrets there. */
 export function createAccessLog({ log: processLog, metrics }: { log: Log; metrics: Metrics }): RequestHandler {
-  // Every member of the line is named below and none is secret; looking for secrets in it would cost more than writing it.
-  const log = processLog.child({}, { redact: [] });
+  const log = plainChild(processLog);
   return (request, response, next) => {
     const given = request.headers['x-request-id'];
     const requestId = typeof given === 'string' && SANE_ID.test(given) ? given : newRequestId();

@@ -7,7 +7,10 @@
 export type Place = { end: () => void };
 export type CallLines = ReturnType<typeof createCallLines>;
 
-type Waiting = { take: (place: Place) => void };
+type Waiting = { take: (place: Place | null) => void; until: number; signal: AbortSignal };
+/** How often calls that last and waits that are over are looked for: one timer for all of them. */
+const LOOK_MS = 100;
+
 type Line = { underway: number; waiting: Waiting[] };
 
 /** @param options.slowAfterMs a call older than this leaves the shared count. */
@@ -32,7 +35,7 @@ export function createCallLines({ places, perTarget, slowAfterMs = 1_000 }: { pl
     const call = {};
     line.underway += 1;
     counted.set(call, performance.now());
-    sweep ??= setInterval(leaveSlowOut, slowAfterMs / 5).unref();
+    sweep ??= setInterval(look, LOOK_MS).unref();
     let over = false;
     return {
       end() {
@@ -42,21 +45,29 @@ export function createCallLines({ places, perTarget, slowAfterMs = 1_000 }: { pl
         line.underway -= 1;
         if (line.underway === 0 && line.waiting.length === 0) lines.delete(target);
         if (turns.size > 0) letIn();
-        if (counted.size === 0 && sweep) {
-          clearInterval(sweep);
-          sweep = null;
-        }
       },
     };
   }
 
-  function leaveSlowOut(): void {
-    const before = performance.now() - slowAfterMs;
+  function look(): void {
+    const now = performance.now();
     for (const [call, since] of counted) {
-      if (since > before) break;
+      if (since > now - slowAfterMs) break;
       counted.delete(call);
     }
+    for (const target of turns) {
+      const line = lineOf(target);
+      const over = line.waiting.filter((waiting) => waiting.until <= now || waiting.signal.aborted);
+      if (over.length === 0) continue;
+      line.waiting = line.waiting.filter((waiting) => !over.includes(waiting));
+      if (line.waiting.length === 0) turns.delete(target);
+      for (const waiting of over) waiting.take(null);
+    }
     if (turns.size > 0) letIn();
+    else if (counted.size === 0 && sweep) {
+      clearInterval(sweep);
+      sweep = null;
+    }
   }
 
   /** One of each waiting target in turn, while there is room. */
@@ -81,29 +92,14 @@ export function createCallLines({ places, perTarget, slowAfterMs = 1_000 }: { pl
       return line.waiting.length === 0 && hasRoom(line) ? occupy(target, line) : null;
     },
 
-    /** A place within `ms`, or null. Aborting `signal` ends the wait. */
-    async take(target: string, ms: number, signal?: AbortSignal): Promise<Place | null> {
+    /** A place within about `ms`, or null; null as well soon after `signal` has fired. */
+    take(target: string, ms: number, signal: AbortSignal): Promise<Place | null> {
       const now = this.takeNow(target);
-      if (now || signal?.aborted) return now;
-      return await new Promise<Place | null>((resolve) => {
-        const line = lineOf(target);
-        const leave = () => {
-          const position = line.waiting.indexOf(waiting);
-          if (position < 0) return;
-          line.waiting.splice(position, 1);
-          if (line.waiting.length === 0) turns.delete(target);
-          settle(null);
-        };
-        const timer = Number.isFinite(ms) ? setTimeout(leave, ms) : null;
-        const settle = (place: Place | null) => {
-          if (timer) clearTimeout(timer);
-          signal?.removeEventListener('abort', leave);
-          resolve(place);
-        };
-        const waiting: Waiting = { take: settle };
-        signal?.addEventListener('abort', leave);
-        line.waiting.push(waiting);
+      if (now || signal.aborted) return Promise.resolve(now);
+      return new Promise((take) => {
+        lineOf(target).waiting.push({ take, until: performance.now() + ms, signal });
         turns.add(target);
+        sweep ??= setInterval(look, LOOK_MS).unref();
       });
     },
   };

@@ -3,9 +3,9 @@
 import { planOf } from '../../jobs/execution-plan.ts';
 import { partitionAtOf } from '../../jobs/ids.ts';
 import type { BegunCall } from '../../jobs/pools/pool-store.ts';
-import type { Log } from '../../log.ts';
+import { type Log, lazyChild } from '../../log.ts';
 import type { CallTarget, DefinedCall } from '../call-target.ts';
-import { Interruption, type Interruptions } from '../interruptions.ts';
+import { Interruption, type Interruptions, type Watch } from '../interruptions.ts';
 import { decide, type MadeTry, outcomeOf } from '../outcome.ts';
 import type { Quarantine } from '../quarantine/quarantine.ts';
 import type { TargetOutcome } from '../targets/target-call.ts';
@@ -23,8 +23,8 @@ export type PooledCallDeps = {
   log: Log;
 };
 
-/** What stops all calls of an activity: `reason` is null while nothing does. */
-export type Stop = { signal: AbortSignal; heartbeat: (detail?: unknown) => void };
+/** What the calls of an activity share: the signal that stops them all, by aborting their watches, and where they show signs of life. */
+export type Company = { stop: AbortSignal; watches: Set<Watch>; heartbeat: (detail?: unknown) => void };
 
 export type PooledCall = ReturnType<typeof createPooledCall>;
 
@@ -33,21 +33,28 @@ export function createPooledCall({ callTarget, quarantine, interruptions, writer
    * Makes the call that is claimed; resolves when its outcome is committed. `made` is told as soon as the call itself is over.
    * A call that was broken off because its worker stops, or because the activity is not its worker's any more, is not recorded: whoever serves the range next repeats it.
    */
-  return async function makeCall(team: string, row: BegunCall, definition: Definition, services: Services, stop: Stop, made: () => void) {
+  return async function makeCall(
+    team: string,
+    row: BegunCall,
+    definition: Definition,
+    services: Services,
+    company: Company,
+    made: () => void,
+  ) {
     const partitionAt = partitionAtOf(row.id)!;
     const plan = row.timeout_ms === null ? definition.plan : planOf(definition.document, Number(row.timeout_ms));
     const startedAt = new Date();
     const deadlineAt = plan.deadlineMs === null ? null : Math.max(row.due_at.getTime(), startedAt.getTime()) + plan.deadlineMs;
     const watch = interruptions.watch({ partitionAt, id: row.id, attempt: row.attempt });
-    const onStop = () => watch.abort(stop.signal.reason);
-    stop.signal.addEventListener('abort', onStop);
+    company.watches.add(watch);
+    if (company.stop.aborted) watch.abort(company.stop.reason);
     const lost = row.attempt - 1 - row.tries;
     const call = callOf();
     let outcome: TargetOutcome | 'poisoned';
     try {
       outcome = lost < LOST_IN_A_ROW ? await callTarget(call) : await quarantined(call);
     } finally {
-      stop.signal.removeEventListener('abort', onStop);
+      company.watches.delete(watch);
       watch.end();
       made();
     }
@@ -55,8 +62,8 @@ export function createPooledCall({ callTarget, quarantine, interruptions, writer
     if (outcome === 'poisoned') outcome = poison(lost);
     if (
       outcome.status === 'cancelled' &&
-      stop.signal.aborted &&
-      !isCancel(stop.signal.reason) &&
+      company.stop.aborted &&
+      !isCancel(company.stop.reason) &&
       !(watch.signal.reason instanceof Interruption)
     )
       return;
@@ -103,8 +110,8 @@ export function createPooledCall({ callTarget, quarantine, interruptions, writer
         nonRetryable: document.retry.nonRetryable,
         timeoutMs: Math.max(1, Math.min(plan.timeoutMs, deadlineAt === null ? plan.timeoutMs : deadlineAt - Date.now())),
         signal: watch.signal,
-        heartbeat: stop.heartbeat,
-        log: log.child({ execution: row.id, jobName: row.job_name, attempt: row.attempt }),
+        heartbeat: company.heartbeat,
+        log: lazyChild(log, { execution: row.id, jobName: row.job_name, attempt: row.attempt }),
       };
     }
   };

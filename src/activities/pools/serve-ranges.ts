@@ -15,7 +15,7 @@ import type { Recorder } from '../record.ts';
 import type { CallLines, Place } from './call-lines.ts';
 import type { Definition, Definitions, Services } from './definitions.ts';
 import type { PlanPool } from './plan-pool.ts';
-import type { PooledCall, Stop } from './pooled-call.ts';
+import type { Company, PooledCall } from './pooled-call.ts';
 import type { RangeReader } from './range-reader.ts';
 
 /** The workflow takes 5 s of silence for a death. */
@@ -93,8 +93,15 @@ function openSession(
   const { team } = input;
   const { isLocal, workflowExecution } = activityInfo();
   // a local activity has nobody to report to
-  const stop: Stop = { signal: cancellationSignal(), heartbeat: isLocal ? () => {} : (detail) => heartbeat(detail) };
-  const noMore = AbortSignal.any([stopping, stop.signal]);
+  const company: Company = {
+    stop: cancellationSignal(),
+    watches: new Set(),
+    heartbeat: isLocal ? () => {} : (detail) => heartbeat(detail),
+  };
+  company.stop.addEventListener('abort', () => {
+    for (const watch of company.watches) watch.abort(company.stop.reason);
+  });
+  const noMore = AbortSignal.any([stopping, company.stop]);
   const until = performance.now() + longestMs;
   const open = new Set<Promise<void>>();
   const parked = new Map<string, Claimed[]>();
@@ -133,7 +140,7 @@ function openSession(
   }
 
   const call = ({ row, definition, services }: Claimed, at: Place): Promise<void> =>
-    makeCall(team, row, definition, services, stop, () => at.end());
+    makeCall(team, row, definition, services, company, () => at.end());
 
   async function callInTurn(claimed: Claimed): Promise<void> {
     waiting += 1;
@@ -235,7 +242,7 @@ function openSession(
       failure ??= error;
     }
     while (open.size > 0) await Promise.all(open);
-    if (stop.signal.aborted && !stopping.aborted) throw stop.signal.reason;
+    if (company.stop.aborted && !stopping.aborted) throw company.stop.reason;
     if (failure) throw failure;
     if (noMore.aborted)
       throw ApplicationFailure.create({ type: 'WorkerStopping', message: 'the worker stopped before the end of its ranges' });

@@ -2,6 +2,7 @@
 import { inspect } from 'node:util';
 import type { z } from 'zod';
 import type { Handler } from '../../handlers.ts';
+import { lazyChild } from '../../log.ts';
 import { type AttemptDeadline, startDeadline } from './attempt-deadline.ts';
 import type { HandlerRegistry } from './handler-registry.ts';
 import { storableJson, storableMessage } from './storable-json.ts';
@@ -52,7 +53,7 @@ async function attempt(handler: Handler, call: TargetCall, deadline: AttemptDead
       slot: call.slot,
       attempt: call.attempt,
       signal: deadline.signal,
-      log: call.log.child({ handler: handler.name }),
+      log: lazyChild(call.log, { handler: handler.name }),
       heartbeat: (detail) => {
         if (!deadline.signal.aborted) call.heartbeat(detail);
       },
