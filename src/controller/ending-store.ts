@@ -50,6 +50,15 @@ export async function clockBuryIfEmpty(database: Queryable, clockId: string): Pr
   return buried.rowCount === 1;
 }
 
+/** Tombstones whose last slots, those from just before the end, are late by now and have not been looked for. */
+export async function clocksToCheckLast(database: Queryable, lateMs: number, limit: number): Promise<string[]> {
+  const found = await database.query<{ id: string }>(
+    `SELECT id FROM clocks WHERE deleted_at < now() - make_interval(secs => $1 / 1000.0) AND checked_until < deleted_at ORDER BY deleted_at LIMIT $2`,
+    [lateMs, limit],
+  );
+  return found.rows.map((row) => row.id);
+}
+
 /** Tombstones whose schedule is known to be gone, for `afterMs`: an execution that was just being admitted still found its membership until then. */
 export async function clocksGone(database: Queryable, afterMs: number, limit: number): Promise<string[]> {
   const found = await database.query<{ id: string }>(

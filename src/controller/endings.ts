@@ -1,10 +1,10 @@
 /** Loop: what is over goes. Empty clocks after ten minutes, tombstones once Temporal has confirmed them, deleted jobs once nothing of them is left. */
 import { clocksToCheckOnce } from '../jobs/clocks/late-slot-store.ts';
-import type { LateSlots } from '../jobs/clocks/late-slots.ts';
+import { LATE_AFTER_MS, type LateSlots } from '../jobs/clocks/late-slots.ts';
 import type { Log } from '../log.ts';
 import type { Pool } from '../postgres.ts';
 import { alone } from './alone.ts';
-import { clockBuryIfEmpty, clockPurge, clocksEmpty, clocksGone, jobsPurge } from './ending-store.ts';
+import { clockBuryIfEmpty, clockPurge, clocksEmpty, clocksGone, clocksToCheckLast, jobsPurge } from './ending-store.ts';
 import { createLoop, type Loop } from './loop.ts';
 import type { Servers } from './servers.ts';
 
@@ -24,6 +24,12 @@ export function createEndings(deps: {
 }): Loop {
   const { pool, lateSlots, servers, log, keepEmptyMs = KEEP_EMPTY_MS, keepTombstoneMs = KEEP_TOMBSTONE_MS } = deps;
 
+  /** A job that has left its own clock goes on elsewhere: its last slots here are not to wait until the clock is purged. */
+  async function checkLast(): Promise<void> {
+    const left = await clocksToCheckLast(pool, LATE_AFTER_MS + 1_000, BATCH);
+    if (left.length > 0) await lateSlots.check(await clocksToCheckOnce(pool, left));
+  }
+
   async function purgeClocks(): Promise<void> {
     const gone = await clocksGone(pool, keepTombstoneMs, BATCH);
     if (gone.length === 0) return;
@@ -41,6 +47,7 @@ export function createEndings(deps: {
     pass: async () => {
       await alone(pool, 'endings', async () => {
         for (const clockId of await clocksEmpty(pool, keepEmptyMs, BATCH)) await clockBuryIfEmpty(pool, clockId);
+        await checkLast();
         await purgeClocks();
         const purged = await jobsPurge(pool, BATCH);
         if (purged > 0) log.info({ purged }, 'deleted jobs were purged');

@@ -1,7 +1,17 @@
 /** What is over goes: memberships that ended, empty clocks, tombstones, deleted jobs. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { clockBuryIfEmpty, clockPurge, clocksEmpty, clocksGone, endClock, jobsPurge } from '../../src/controller/ending-store.ts';
+import {
+  clockBuryIfEmpty,
+  clockPurge,
+  clocksEmpty,
+  clocksGone,
+  clocksToCheckLast,
+  endClock,
+  jobsPurge,
+} from '../../src/controller/ending-store.ts';
+import { clocksToCheckOnce } from '../../src/jobs/clocks/late-slot-store.ts';
+import { createLateSlots } from '../../src/jobs/clocks/late-slots.ts';
 import { createReconciler } from '../../src/jobs/clocks/reconcile.ts';
 import { seedJob } from '../support/seed.ts';
 import { change, clockState, openRoom, type Room, scheduleOrNull, seedClock, silent } from './room.ts';
@@ -80,6 +90,18 @@ test('a tombstone is purged only after Temporal has confirmed it, and then its j
     [id],
   );
   assert.deepEqual(rows[0], { revisions: 1, members: 0 });
+});
+
+test('the last slots of a clock that was left are looked for when they are late, and once', async () => {
+  const { id } = await seedClock(room.pool);
+  const left = async (secondsAgo: number) => {
+    await change(room.pool, id, `deleted_at = now() - interval '${secondsAgo} seconds', checked_until = now() - interval '1 minute'`);
+    return (await clocksToCheckLast(room.pool, 16_000, 10)).includes(id);
+  };
+  assert.equal(await left(15), false);
+  assert.equal(await left(17), true);
+  await createLateSlots({ pool: room.pool, bufferLimit: 10 }).check(await clocksToCheckOnce(room.pool, [id]));
+  assert.equal((await clocksToCheckLast(room.pool, 16_000, 10)).includes(id), false);
 });
 
 test('a deleted job with a running execution stays until that has ended', async () => {

@@ -33,7 +33,7 @@ const slotsOf = async (id: string): Promise<Body[]> => (await almanac.api.get(`/
 const fires = (id: string, than = 0) => until(`${id} fires`, async () => (await slotsOf(id)).length > than);
 
 test('a paused job fires no slot, says how many it skipped, runs triggers unless told to block them, and goes on when resumed', async () => {
-  const { id } = await create(job('paused', { schedule: { every: '1s' } }));
+  const { id } = await create(job('paused', { dispatch: 'dedicated', schedule: { every: '1s' } }));
   await fires(id);
   const paused = await ok(200, almanac.api.post('/schedule/paused/pause', { reason: 'upgrade' }));
   assert.deepEqual([paused.state, paused.pause.reason, paused.nextRunAt], ['paused', 'upgrade', null]);
