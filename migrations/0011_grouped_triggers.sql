@@ -1,4 +1,4 @@
--- Triggers share a statement, and those that came together share a workflow (semantics.md 16).
+-- Triggers share a statement, and those that came together share a workflow (semantics.md 16). admit_trigger stays for processes of the release before.
 
 -- Admits what many people ask for at once: triggers, retries, backfills, in the order in which they came. What becomes of each is what admit_trigger would have said one by one.
 --   p_jobs   the jobs of the items, each once, in id order: they are locked in this order
