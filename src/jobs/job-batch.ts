@@ -27,8 +27,8 @@ export type Batch = { created: number; refused: number; items: BatchItem[] };
 
 /** A name that is freed again and again between two looks is given up on. */
 const ROUNDS = 5;
-/** So many documents are read before other requests have their turn. */
-const AT_ONCE = 50;
+/** So long documents are read before other requests have their turn, milliseconds. */
+const TURN_MS = 10;
 /** Effects in Temporal under way at once; what the budget does not reach is the controller's. */
 const LANES = 16;
 
@@ -41,6 +41,7 @@ export function createJobBatch({
   parse,
   settle,
   budgetMs,
+  documentLimitBytes,
 }: {
   pool: Pool;
   queueOf: QueueOf;
@@ -49,13 +50,18 @@ export function createJobBatch({
   settle: Syncer['settle'];
   /** Most milliseconds the whole batch waits for Temporal. */
   budgetMs: number;
+  /** Most bytes of one document as JSON: a large batch is many documents, not a large one, which nothing else could be read beside. */
+  documentLimitBytes: number;
 }) {
   /** Every document by itself, with the handlers it names. */
   async function readAll(caller: Caller, bodies: readonly unknown[]): Promise<Read[]> {
     const read: Read[] = [];
+    let turnAt = performance.now();
     for (const [index, body] of bodies.entries()) {
-      if (index % AT_ONCE === AT_ONCE - 1) await nextTurn();
-      read.push(draftOrError(index, () => draftOf(caller, parse(caller, body), queueOf)));
+      read.push(draftOrError(index, () => draftOf(caller, parse(caller, ofBearableSize(body)), queueOf)));
+      if (performance.now() < turnAt + TURN_MS) continue;
+      await nextTurn();
+      turnAt = performance.now();
     }
     const good = read.flatMap((one) => ('draft' in one ? [one] : []));
     const unknown = await unknownHandlers(
@@ -64,6 +70,12 @@ export function createJobBatch({
     );
     for (const [nth, error] of unknown) read[good[nth]!.index] = { index: good[nth]!.index, error: invalidJob([error]) };
     return read;
+  }
+
+  function ofBearableSize(body: unknown): unknown {
+    const bytes = Buffer.byteLength(JSON.stringify(body));
+    if (bytes <= documentLimitBytes) return body;
+    throw invalidJob([{ path: '', message: `has ${bytes} bytes as JSON, at most ${documentLimitBytes}`, code: 'too_large' }]);
   }
 
   /** One transaction: nothing is written when it throws. */

@@ -35,7 +35,7 @@ export type Written<T> = { value: T; generation: number };
 
 export type JobsDeps = Omit<SyncDeps, 'budgetMs'> & {
   pool: Pool;
-  config: Pick<Config, 'SYNC_BUDGET_MS' | 'INPUT_LIMIT_BYTES' | 'CATEGORY_QUEUES'>;
+  config: Pick<Config, 'SYNC_BUDGET_MS' | 'BODY_LIMIT_BYTES' | 'INPUT_LIMIT_BYTES' | 'CATEGORY_QUEUES'>;
   targetRules: TargetRules;
 };
 export type Jobs = ReturnType<typeof createJobs>;
@@ -55,7 +55,14 @@ export function createJobs(deps: JobsDeps) {
     inputLimitBytes: config.INPUT_LIMIT_BYTES,
   });
   const parse = (caller: Caller, body: unknown): JobDocument => parseJobDocument(body, rulesFor(caller));
-  const batch = createJobBatch({ pool, queueOf, parse, settle, budgetMs: config.SYNC_BUDGET_MS });
+  const batch = createJobBatch({
+    pool,
+    queueOf,
+    parse,
+    settle,
+    budgetMs: config.SYNC_BUDGET_MS,
+    documentLimitBytes: config.BODY_LIMIT_BYTES,
+  });
 
   async function written(job: StoredJob, effects: Effects, options: WriteOptions): Promise<Written<JobView>> {
     const sync = await settle(effects, options.respondAsync, job.sync);

@@ -97,9 +97,17 @@ describe('POST /api/v1/jobs/batch', () => {
     }
   });
 
-  test('takes a body far beyond the limit of a single document', async () => {
+  test('takes a body far beyond the limit of a single document, but no document beyond it', async () => {
     const jobs = many(10, (n) => document(`large ${n}`, { input: 'x'.repeat(200_000) }));
     assert.equal((await post({ jobs })).status, 201);
+    const one = await post({ jobs: [document('small'), document('huge', { description: 'x'.repeat(600_000) })], mode: 'each' });
+    assert.deepEqual(
+      one.body.items.map(({ status, errors }) => [status, (errors as { code: string }[] | undefined)?.[0]?.code]),
+      [
+        [201, undefined],
+        [422, 'too_large'],
+      ],
+    );
   });
 
   test('repeated with its Idempotency-Key gives the same answer, from either process', async () => {
