@@ -4,6 +4,9 @@ import { after, before, describe, test } from 'node:test';
 import type { IdempotencyContext } from '../../src/jobs/idempotency.ts';
 import { pooledClockId } from '../../src/jobs/ids.ts';
 import type { Batch, BatchItem, BatchMode } from '../../src/jobs/job-batch.ts';
+import { jobsInsert } from '../../src/jobs/job-batch-insert.ts';
+import { parseJobDocument } from '../../src/jobs/job-document.ts';
+import { draftOf } from '../../src/jobs/job-draft.ts';
 import type { JobView } from '../../src/jobs/job-view.ts';
 import { ASYNC, actionsOf, CALLER, HTTP_TARGET, type JobsUnderTest, jobsUnderTest, membersOf, refused, rows } from './jobs-under-test.ts';
 
@@ -13,6 +16,7 @@ before(async () => {
 });
 after(() => it.close());
 
+const RULES = { team: 'default', inputLimitBytes: 1_000, urlProblem: () => null, headerProblems: () => [] };
 const many = <T>(count: number, make: (nth: number) => T): T[] => Array.from({ length: count }, (_, nth) => make(nth));
 const document = (name: string, more: object = {}) => ({ name, target: HTTP_TARGET, ...more });
 const createMany = (documents: unknown[], mode: BatchMode = 'all', options: object = ASYNC): Promise<Batch> =>
@@ -289,6 +293,21 @@ describe('a batch', () => {
     const later = await createMany([document('co 4', { schedule }), document('co 5', { schedule, dispatch: 'dedicated' })]);
     const choices = [...led.items, ...later.items].map((item) => 'id' in item && item.dispatchChoice.dispatch);
     assert.deepEqual(choices, ['pooled', 'pooled', 'pooled', 'dedicated']);
+  });
+
+  test('that makes a shared clock says so once, so that Temporal is asked once', async () => {
+    const drafts = many(3, (n) =>
+      draftOf(CALLER, parseJobDocument(document(`raises ${n}`, { schedule: { every: '17s' } }), RULES), () => 'default'),
+    );
+    const outcomes = await jobsInsert(it.pool, drafts);
+    assert.deepEqual(
+      outcomes.map(({ created, joined }) => [created, joined?.generation, joined?.observedGeneration, joined?.raised]),
+      [
+        [true, 1, 0, true],
+        [true, 1, 0, false],
+        [true, 1, 0, false],
+      ],
+    );
   });
 
   test('of a pooled clock fires: its jobs are the members of one slot', async () => {
