@@ -9,7 +9,7 @@ import { createQuarantine } from './activities/quarantine/quarantine.ts';
 import { HandlerLoadError } from './activities/targets/handler-load-error.ts';
 import type { Config } from './config.ts';
 import { createStarter } from './jobs/execution-starts.ts';
-import { taskQueueFor } from './jobs/ids.ts';
+import { poolTaskQueueFor, taskQueueFor } from './jobs/ids.ts';
 import { createLog, type Log } from './log.ts';
 import { createMetrics, startMetricsServer } from './metrics.ts';
 import { createPool } from './postgres.ts';
@@ -20,6 +20,8 @@ import { useLeanWorkflowThreads } from './workflow-thread.ts';
 /** A statement of an activity has five seconds of patience; a connection must not use them up alone. */
 const CONNECT_MS = 4_000;
 const AGAIN_MS = 1_000;
+/** Pools that may be served at once: each waits for its slowest call, and how many calls are made at once is said by POOL_CALLS. */
+const POOL_SLOTS = 500;
 /** Lines of executions come by the thousand; they are written together. */
 const EXECUTION_LOG_GATHER_MS = 100;
 /** How long calls in flight may go on after SIGTERM; with the rest of the way out that is under 30 s. */
@@ -102,7 +104,10 @@ async function serveQueues(
     try {
       connection = await NativeConnection.connect(connectionOptions(config));
       const workers = await Promise.all(
-        config.WORKER_QUEUES.map((queue) => Worker.create(workerOptions(config, queue, connection!, options))),
+        config.WORKER_QUEUES.flatMap((queue) => [
+          Worker.create(workerOptions(config, taskQueueFor(queue), config.WORKER_SLOTS, connection!, options)),
+          Worker.create(workerOptions(config, poolTaskQueueFor(queue), POOL_SLOTS, connection!, options)),
+        ]),
       );
       const onStop = () => {
         for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
@@ -124,7 +129,8 @@ async function serveQueues(
 
 function workerOptions(
   config: Config,
-  queue: string,
+  taskQueue: string,
+  slots: number,
   connection: NativeConnection,
   options: Pick<WorkerOptions, 'workflowBundle' | 'activities'>,
 ): WorkerOptions {
@@ -132,10 +138,10 @@ function workerOptions(
     ...options,
     connection,
     namespace: config.TEMPORAL_NAMESPACE,
-    taskQueue: taskQueueFor(queue),
-    maxConcurrentWorkflowTaskExecutions: config.WORKER_SLOTS,
-    maxConcurrentLocalActivityExecutions: config.WORKER_SLOTS,
-    maxConcurrentActivityTaskExecutions: config.WORKER_SLOTS,
+    taskQueue,
+    maxConcurrentWorkflowTaskExecutions: slots,
+    maxConcurrentLocalActivityExecutions: slots,
+    maxConcurrentActivityTaskExecutions: slots,
     // Activities of pools report every second, and a death is noticed after five.
     maxHeartbeatThrottleInterval: '2s',
     defaultHeartbeatThrottleInterval: '2s',

@@ -69,7 +69,8 @@ export async function startAlmanac(servers: Servers, name: string, folder: strin
   const pool = new pg.Pool({ connectionString: databaseUrl, max: 4 });
   pool.on('error', () => {});
   if (processes.api) await until(`${name}: the API`, READY_MS, async () => (await fetch(`${origin}/health/ready`)).ok, processes.api);
-  if (processes.worker) await until(`${name}: the worker`, READY_MS, () => polls(client, namespace, 'almanac-default'), processes.worker);
+  if (processes.worker)
+    await until(`${name}: the worker`, READY_MS, () => polls(client, namespace, 'almanac-default:pools'), processes.worker);
 
   return {
     origin,

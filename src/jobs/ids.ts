@@ -45,6 +45,9 @@ export function partitionAtOf(executionId: string): Date | null {
 /** Name of the Temporal task queue behind one of our queues. */
 export const taskQueueFor = (queue: string): string => `almanac-${queue}`;
 
+/** The same for the pools of a queue: they have places of their own, so that neither kind keeps the other waiting. No queue's name has a colon. */
+export const poolTaskQueueFor = (queue: string): string => `almanac-${queue}:pools`;
+
 /** The clock that all pooled jobs of one timing, zone, queue and team share. */
 export const pooledClockId = (timingHash: string): string => `clock_${timingHash}`;
 

@@ -9,7 +9,7 @@ import type { Log } from '../log.ts';
 import { isPostgresAway, type Pool } from '../postgres.ts';
 import { isTemporalAway } from '../temporal.ts';
 import type { ExecutionStart } from './execution-store.ts';
-import { taskQueueFor } from './ids.ts';
+import { poolTaskQueueFor } from './ids.ts';
 import { notePoolsStarted } from './pool-start-store.ts';
 
 /** A pool's workflow begins this long before its rows are due, and waits for the exact time by itself. */
@@ -57,7 +57,7 @@ export function createPoolStarts({ pool, temporal, log, inLine }: { pool: Pool; 
         const delayMs = dueAt - LEAD_MS - Date.now();
         const handle = await temporal.workflow.start('servePool', {
           workflowId: row.workflowId,
-          taskQueue: taskQueueFor(row.queue),
+          taskQueue: poolTaskQueueFor(row.queue),
           args: [{ team: row.team }],
           workflowIdReusePolicy: 'ALLOW_DUPLICATE',
           workflowIdConflictPolicy: 'USE_EXISTING',

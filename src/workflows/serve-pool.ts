@@ -32,6 +32,8 @@ const SERVE_MS = 3_600_000;
 /** Ranges go to this many activities at once, more only when each would have more rows than these. */
 const ACTIVITIES = 8;
 const ROWS_PER_ACTIVITY = 1_000;
+/** Between two looks at rows whose target has no place for them, at most. */
+const LONGEST_WAIT_MS = 5_000;
 /** Where everything is far ahead, it is planned this long before the first of it is due. */
 const LEAD_MS = 1_000;
 
@@ -64,9 +66,9 @@ async function servePasses(team: string, slot?: ServeInput['slot']): Promise<num
     const made = pass.calls + (await serveRanges(ranges, { team, ...(members && slot ? { slot } : {}) }));
     calls += made;
     if (ranges.length > 0) {
-      // rows that nobody could serve just now: somebody else is about to end them
+      // nothing of it could be served just now: somebody else is about to end it, or its target has no place
       if (made === 0) await sleep(jittered(pauseMs));
-      pauseMs = made === 0 ? longer(pauseMs) : FIRST_PAUSE_MS;
+      pauseMs = made === 0 ? Math.min(longer(pauseMs), LONGEST_WAIT_MS) : FIRST_PAUSE_MS;
     } else if (nextDueAt !== null) await sleepUntil(nextDueAt - LEAD_MS);
     else return calls;
     if (workflowInfo().continueAsNewSuggested) await continueAsServePool({ team });

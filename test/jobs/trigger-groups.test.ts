@@ -329,7 +329,7 @@ test('rows of a process that died between commit and start are found by the cont
   assert.ok(pools.size <= 3);
   for (const [id, runId] of pools) {
     const described = await temporal.workflow.getHandle(id).describe();
-    assert.deepEqual([described.type, described.runId, described.taskQueue], ['servePool', runId, 'almanac-default']);
+    assert.deepEqual([described.type, described.runId, described.taskQueue], ['servePool', runId, 'almanac-default:pools']);
   }
   assert.ok(
     rows.every((row) => row.run_id === pools.get(row.workflow_id)),

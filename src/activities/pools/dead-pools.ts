@@ -4,7 +4,7 @@
  * found by the heartbeat.
  */
 import type { Client } from '@temporalio/client';
-import { taskQueueFor } from '../../jobs/ids.ts';
+import { poolTaskQueueFor } from '../../jobs/ids.ts';
 import { type BusyPool, busyPools } from '../../jobs/pools/pool-store.ts';
 import type { Log } from '../../log.ts';
 import type { Pool } from '../../postgres.ts';
@@ -25,7 +25,7 @@ export async function takeOverDeadPools(deps: { pool: Pool; temporal: Client; lo
 async function beginAnew(temporal: Client, { team, pool, queue, priority, clock }: BusyPool): Promise<void> {
   await temporal.workflow.start(clock === null ? 'servePool' : 'serveSlot', {
     workflowId: pool,
-    taskQueue: taskQueueFor(queue),
+    taskQueue: poolTaskQueueFor(queue),
     args: [clock === null ? { team } : { team, clock }],
     workflowIdReusePolicy: 'ALLOW_DUPLICATE',
     workflowIdConflictPolicy: 'TERMINATE_EXISTING',

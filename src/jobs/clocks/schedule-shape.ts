@@ -8,7 +8,7 @@ import {
 } from '@temporalio/client/lib/schedule-helpers.js';
 import { decodeArrayFromPayloads } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import type { temporal } from '@temporalio/proto';
-import { taskQueueFor } from '../ids.ts';
+import { poolTaskQueueFor, taskQueueFor } from '../ids.ts';
 import { toTemporalSpec } from '../time/temporal-spec.ts';
 import type { DesiredClock } from './clock-store.ts';
 import { sameAsListed, sameSpec, specForm } from './spec-form.ts';
@@ -55,7 +55,7 @@ export async function scheduleOf(client: Client, desired: DesiredClock, installa
         type: 'startWorkflow',
         workflowType: WORKFLOW_TYPES[desired.kind],
         workflowId: desired.id,
-        taskQueue: taskQueueFor(desired.queue),
+        taskQueue: desired.kind === 'pooled' ? poolTaskQueueFor(desired.queue) : taskQueueFor(desired.queue),
         args: [{ team: desired.team, clock: desired.id }],
         staticSummary: fitting(desired.label),
       },
