@@ -20,8 +20,13 @@ const SLOW_START_MS = 500;
 const AGAIN_MS = 10;
 /** A group with so many rows is started, whatever the pause says. */
 const MOST_ROWS = 500;
-/** Within the pause after a group of at least so many, one that is alone in its statement has company all the same. */
-const BUSY_ROWS = 4;
+/**
+ * Executions of a queue within about `WARMTH_MS`, fading; from so many on (50 a second) one that is alone in its statement has company all the same:
+ * Temporal could not give each a workflow of its own at that rate.
+ */
+const WARM_ROWS = 5;
+const HOTTEST_ROWS = 50;
+const WARMTH_MS = 100;
 /** A group waits no longer than this for a statement that may still add to it. */
 const PATIENCE_MS = 100;
 /** What is known of a queue is forgotten after this. */
@@ -39,8 +44,8 @@ type Group = {
   state: 'open' | 'closed' | 'started';
   sent: () => void;
 };
-/** One queue of one team: its open group, what was started last, and how many starts are under way. */
-type Place = { open: Group | null; startedAt: number; startedRows: number; starting: number };
+/** One queue of one team: its open group, what was started last, how many starts are under way, and how much there was to do lately. */
+type Place = { open: Group | null; startedAt: number; startedRows: number; starting: number; warmth: number; warmAt: number };
 /** What a statement may add to: the groups that are open, and the uuid of those that begin with it. */
 export type TriggerOffer = { team: string; open: Record<string, string>; fresh: string; groups: Group[] };
 
@@ -53,13 +58,12 @@ export function createTriggerPools(starter: Pick<Starter, 'start' | 'startSoon' 
   function offer(team: string): TriggerOffer {
     const offered: TriggerOffer = { team, open: {}, fresh: v7(), groups: [] };
     for (const [queue, place] of teams.get(team) ?? []) {
-      const sinceStart = performance.now() - place.startedAt;
-      if (!place.open && msToPause(place) > 0 && place.startedRows >= BUSY_ROWS) place.open = newGroup(newGroupPoolId(queue), place);
+      if (!place.open && warmthOf(place) >= WARM_ROWS) place.open = newGroup(newGroupPoolId(queue), place);
       if (place.open) {
         place.open.promised++;
         offered.open[queue] = place.open.id;
         offered.groups.push(place.open);
-      } else if (sinceStart > FORGOTTEN_MS) teams.get(team)?.delete(queue);
+      } else if (performance.now() - place.warmAt > FORGOTTEN_MS) teams.get(team)?.delete(queue);
     }
     return offered;
   }
@@ -70,14 +74,16 @@ export function createTriggerPools(starter: Pick<Starter, 'start' | 'startSoon' 
     for (const group of offered.groups) group.promised--;
     for (const [nth, one] of admitted.entries()) {
       if (one.verdict !== 'run' || one.ended) continue;
+      const place = placeOf(offered.team, one.queue);
+      warm(place);
       if (one.pool === null) {
         starter.startSoon(startOf(questions[nth]!, one));
         continue;
       }
       let group = groups.get(one.pool);
       if (!group) {
-        group = newGroup(one.pool, placeOf(offered.team, one.queue));
-        group.place.open ??= group;
+        group = newGroup(one.pool, place);
+        place.open ??= group;
         groups.set(group.id, group);
       }
       group.rows++;
@@ -95,9 +101,23 @@ export function createTriggerPools(starter: Pick<Starter, 'start' | 'startSoon' 
   function placeOf(team: string, queue: string): Place {
     const places = teams.get(team) ?? new Map<string, Place>();
     teams.set(team, places);
-    const place = places.get(queue) ?? { open: null, startedAt: Number.NEGATIVE_INFINITY, startedRows: 0, starting: 0 };
+    const place = places.get(queue) ?? {
+      open: null,
+      startedAt: Number.NEGATIVE_INFINITY,
+      startedRows: 0,
+      starting: 0,
+      warmth: 0,
+      warmAt: performance.now(),
+    };
     places.set(queue, place);
     return place;
+  }
+
+  const warmthOf = (place: Place): number => place.warmth * Math.exp((place.warmAt - performance.now()) / WARMTH_MS);
+
+  function warm(place: Place): void {
+    place.warmth = Math.min(warmthOf(place) + 1, HOTTEST_ROWS);
+    place.warmAt = performance.now();
   }
 
   /** It is closed when the pause is over; without one that is in this very turn. */

@@ -170,6 +170,20 @@ test('alone: a workflow of its own; in company: a shared one; forced ones as sai
   assert.equal(new Set(shared.map((row) => row.workflow_id)).size, 1, 'one pool for the queue');
 });
 
+test('who asks again and again, faster than Temporal could follow, is in company too', async () => {
+  const job = await poolableJob();
+  const { ask, started } = requests();
+  const began = performance.now();
+  for (let n = 0; n < 60; n++) await ask.one(caller, job, PLAIN);
+  if (performance.now() - began > 600) return; // a machine so slow proves nothing here
+  const rows = await rowsOf(job);
+  const own = rows.filter((row) => row.dispatch === 'dedicated').length;
+  assert.equal(rows[0]!.dispatch, 'dedicated');
+  assert.ok(own >= 1 && own <= 20, `${own} with a workflow of their own`);
+  const workflows = new Set(rows.map((row) => row.workflow_id));
+  await until('all are started', async () => started.length === workflows.size);
+});
+
 test('two that come together but of which one is skipped are no company', async () => {
   const job = await poolableJob({ overlap: 'skip' });
   const { ask } = requests();
