@@ -42,6 +42,8 @@ const firstEnded = (job: string, withinMs = 30_000) =>
 test('a cron with seconds is a schedule in Temporal under the id of the job; it fires on time and its call is on record', async () => {
   const job = await create({
     name: 'every few seconds',
+    dispatch: 'dedicated',
+    dispatch: 'dedicated',
     schedule: { cron: '*/3 * * * * *' },
     target: { type: 'http', url: `${receiver.url}/cron` },
   });
@@ -68,6 +70,7 @@ test('a cron with seconds is a schedule in Temporal under the id of the job; it 
 test('an interval fires at its offset; a handler does the work and its answer is the result', async () => {
   const job = await create({
     name: 'health',
+    dispatch: 'dedicated',
     schedule: { every: '4s', offset: '1s' },
     target: { type: 'handler', name: 'heartbeat-report' },
   });
