@@ -197,7 +197,7 @@ BEGIN
        SET active = r.active + (i.counted AND NOT i.waiting)::integer,
            waiting = r.waiting + (i.counted AND i.waiting)::integer,
            next_run_at = CASE WHEN r.next_run_at <= p_nominal THEN CASE WHEN p_successor < v.valid_to THEN p_successor END ELSE r.next_run_at END
-      FROM inserted i JOIN verdicts v ON v.job_id = i.job_id
+      FROM inserted i JOIN clock_members v ON v.clock_id = p_clock AND v.job_id = i.job_id AND v.valid_from <= p_nominal AND p_nominal < v.valid_to
      WHERE r.job_id = i.job_id
   )
   SELECT 'run', i.id, i.attempt, i.tries, i.due_at, p_nominal, i.generation, i.job_name, NULL::json, false, NULL::bigint, i.max_attempts, 'schedule', v_now, NULL::json
