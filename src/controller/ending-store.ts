@@ -27,6 +27,34 @@ export async function endClock(pool: Pool, clockId: string): Promise<boolean> {
   });
 }
 
+/** Shared clocks that fire for nobody: all their members are paused. */
+export async function clocksForNobody(database: Queryable, limit: number): Promise<string[]> {
+  const found = await database.query<{ id: string }>(
+    `SELECT c.id FROM clocks c
+      WHERE c.kind = 'pooled' AND NOT c.paused AND c.empty_since IS NULL AND c.deleted_at IS NULL
+        AND NOT EXISTS (
+          SELECT 1 FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id WHERE m.clock_id = c.id AND m.valid_to > now() AND r.paused_at IS NULL)
+      LIMIT $1`,
+    [limit],
+  );
+  return found.rows.map((row) => row.id);
+}
+
+/** Shows such a clock paused in Temporal. Whoever resumes a member, or joins, holds its lock meanwhile, and is seen. */
+export async function clockRest(pool: Pool, clockId: string): Promise<boolean> {
+  return inTransaction(pool, async (transaction) => {
+    await transaction.query('SELECT 1 FROM clocks WHERE id = $1 FOR UPDATE', [clockId]);
+    const rests = await transaction.query(
+      `UPDATE clocks c SET paused = true, generation = c.generation + 1, reconcile_at = now() - interval '1 minute'
+        WHERE c.id = $1 AND NOT c.paused AND c.empty_since IS NULL AND c.deleted_at IS NULL
+          AND NOT EXISTS (
+            SELECT 1 FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id WHERE m.clock_id = c.id AND m.valid_to > now() AND r.paused_at IS NULL)`,
+      [clockId],
+    );
+    return rests.rowCount === 1;
+  });
+}
+
 /** Clocks that have had no member for `afterMs`. */
 export async function clocksEmpty(database: Queryable, afterMs: number, limit: number): Promise<string[]> {
   const found = await database.query<{ id: string }>(

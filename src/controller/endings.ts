@@ -4,7 +4,16 @@ import { LATE_AFTER_MS, type LateSlots } from '../jobs/clocks/late-slots.ts';
 import type { Log } from '../log.ts';
 import type { Pool } from '../postgres.ts';
 import { alone } from './alone.ts';
-import { clockBuryIfEmpty, clockPurge, clocksEmpty, clocksGone, clocksToCheckLast, jobsPurge } from './ending-store.ts';
+import {
+  clockBuryIfEmpty,
+  clockPurge,
+  clockRest,
+  clocksEmpty,
+  clocksForNobody,
+  clocksGone,
+  clocksToCheckLast,
+  jobsPurge,
+} from './ending-store.ts';
 import { createLoop, type Loop } from './loop.ts';
 import type { Servers } from './servers.ts';
 
@@ -46,6 +55,7 @@ export function createEndings(deps: {
     log,
     pass: async () => {
       await alone(pool, 'endings', async () => {
+        for (const clockId of await clocksForNobody(pool, BATCH)) await clockRest(pool, clockId);
         for (const clockId of await clocksEmpty(pool, keepEmptyMs, BATCH)) await clockBuryIfEmpty(pool, clockId);
         await checkLast();
         await purgeClocks();

@@ -126,6 +126,19 @@ export async function clockShow(
   return toRaised(rows[0]);
 }
 
+/**
+ * Wakes a shared clock that rests because all its members were paused; null when it is awake. The lock keeps the controller from putting it to rest until the caller, who has
+ * resumed a member, commits.
+ */
+export async function clockWake(tx: Transaction, team: string, clockId: string, nextSlot: Date | null): Promise<RaisedClock | null> {
+  const awake = await tx.query({
+    name: 'clock-awake',
+    text: 'SELECT 1 FROM clocks WHERE id = $1 AND team = $2 AND NOT paused FOR SHARE',
+    values: [clockId, team],
+  });
+  return awake.rowCount === 1 ? null : clockShow(tx, team, clockId, false, nextSlot);
+}
+
 /** Has the search for slots without a row look at a clock anew. Temporal has nothing to learn from that: no new generation. */
 export async function clockCheckAnew(tx: Transaction, team: string, clockId: string): Promise<void> {
   await tx.query({

@@ -1,12 +1,12 @@
 /** Use cases on schedules: the part of a job that says when, its pause, previews, and how the whole scheduler is doing. */
 import { z } from 'zod';
-import type { Pool } from '../postgres.ts';
+import type { Pool, Transaction } from '../postgres.ts';
 import { auditInsert } from './audit.ts';
 import type { Caller } from './caller.ts';
 import { JobError } from './errors.ts';
 import { NO_EFFECTS } from './job-change.ts';
 import { desiredClock } from './job-clock-change.ts';
-import { clockShow, pausedRangeOpen, pausedRangesClose } from './job-clock-store.ts';
+import { clockShow, clockWake, pausedRangeOpen, pausedRangesClose, type RaisedClock } from './job-clock-store.ts';
 import { factsOf, type JobState, stateOf, upcomingSlots } from './job-facts.ts';
 import { documentIssues, strictShape } from './job-issues.ts';
 import { jsonProblem } from './job-json.ts';
@@ -96,14 +96,18 @@ export function createSchedules({ pool, jobs, taskQueueBacklog }: SchedulesDeps)
         after: { state, pause },
       });
       const turned = (pause === null) !== (job.pause === null);
-      // a clock that it shares goes on for the others
-      const ownClock = job.clockHeld && job.clockId === job.id;
-      const shown = turned && ownClock ? await clockShow(tx, job.team, job.id, pause !== null, next) : null;
+      const shown = turned && job.clockHeld ? await showPause(tx, changed, next) : null;
       if (!shown) return { job: changed, effects: NO_EFFECTS };
-      const clocks = [desiredClock(job.id, changed, facts, shown)];
+      const clocks = [desiredClock(job.clockId!, changed, facts, shown)];
       return { job: { ...changed, sync: 'pending' as const }, effects: { ...NO_EFFECTS, clocks } };
     });
     return written(result);
+  }
+
+  /** Its own clock shows the pause. One that it shares goes on for the others, and rests only when the controller finds all of them paused. */
+  async function showPause(tx: Transaction, { team, id, clockId, pause }: StoredJob, next: Date | null): Promise<RaisedClock | null> {
+    if (clockId === id) return clockShow(tx, team, id, pause !== null, next);
+    return pause === null ? clockWake(tx, team, clockId!, next) : null;
   }
 
   return {

@@ -43,7 +43,6 @@ test('a cron with seconds is a schedule in Temporal under the id of the job; it 
   const job = await create({
     name: 'every few seconds',
     dispatch: 'dedicated',
-    dispatch: 'dedicated',
     schedule: { cron: '*/3 * * * * *' },
     target: { type: 'http', url: `${receiver.url}/cron` },
   });

@@ -1,7 +1,7 @@
 /** Which job shares a clock, how it gets there and away. Temporal is absent: memberships and clock rows are what counts. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { endClock, jobsPurge } from '../../src/controller/ending-store.ts';
+import { clockRest, clocksForNobody, endClock, jobsPurge } from '../../src/controller/ending-store.ts';
 import { clocksToCheckOnce } from '../../src/jobs/clocks/late-slot-store.ts';
 import { createLateSlots } from '../../src/jobs/clocks/late-slots.ts';
 import type { JobView } from '../../src/jobs/job-view.ts';
@@ -41,6 +41,36 @@ describe('a shared clock', () => {
     const found = await rows(it.pool, 'SELECT kind, generation, paused FROM clocks WHERE id = $1', clock);
     assert.deepEqual(found, [{ kind: 'pooled', generation: '1', paused: false }]);
     assert.deepEqual(await it.jobs.get(CALLER, 'a2'), others[0]);
+  });
+
+  test('rests when all its members are paused, and wakes with the first that is resumed', async () => {
+    const schedule = alone();
+    const first = await create({ name: 'r1', dispatch: 'pooled', schedule });
+    const second = await create({ name: 'r2', dispatch: 'pooled', schedule });
+    const clock = await clockIdOf(it.pool, first.id);
+    await observed(it.pool, clock);
+    const shown = async () => (await rows<{ paused: boolean }>(it.pool, 'SELECT paused FROM clocks WHERE id = $1', clock))[0]!.paused;
+    await it.schedules.pause(CALLER, first.id, {}, ASYNC);
+    assert.ok(!(await clocksForNobody(it.pool, 1_000)).includes(clock));
+    assert.equal(await clockRest(it.pool, clock), false, 'somebody still fires');
+    await it.schedules.pause(CALLER, second.id, {}, ASYNC);
+    assert.ok((await clocksForNobody(it.pool, 1_000)).includes(clock));
+    assert.deepEqual([await clockRest(it.pool, clock), await shown()], [true, true]);
+    await observed(it.pool, clock);
+    const resumed = await it.schedules.resume(CALLER, second.id, ASYNC);
+    assert.deepEqual([resumed.value.sync, await shown()], ['pending', false]);
+    await observed(it.pool, clock);
+    assert.equal((await it.schedules.resume(CALLER, first.id, ASYNC)).value.sync, 'synced', 'it is awake already');
+  });
+
+  test('that rests wakes for a job that joins it', async () => {
+    const schedule = alone();
+    const first = await create({ name: 'r3', dispatch: 'pooled', schedule });
+    const clock = await clockIdOf(it.pool, first.id);
+    await it.schedules.pause(CALLER, first.id, {}, ASYNC);
+    assert.equal(await clockRest(it.pool, clock), true);
+    assert.equal((await create({ name: 'r4', dispatch: 'pooled', schedule })).sync, 'pending');
+    assert.equal((await rows<{ paused: boolean }>(it.pool, 'SELECT paused FROM clocks WHERE id = $1', clock))[0]!.paused, false);
   });
 
   test('is not that of another queue', async () => {
