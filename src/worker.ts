@@ -139,7 +139,8 @@ function workerOptions(
     connection,
     namespace: config.TEMPORAL_NAMESPACE,
     taskQueue,
-    maxConcurrentWorkflowTaskExecutions: slots,
+    // one for the workflow that it keeps, one for the next: the SDK does not start with less
+    maxConcurrentWorkflowTaskExecutions: Math.max(2, slots),
     maxConcurrentLocalActivityExecutions: slots,
     maxConcurrentActivityTaskExecutions: slots,
     // Activities of pools report every second, and a death is noticed after five.

@@ -1,4 +1,4 @@
-/** Executions through a real worker, a real Temporal, a real Postgres and real HTTP: what happens to one call. */
+/** Executions through a real worker, a real Temporal, a real Postgres and real HTTP: what only those with a workflow of their own do (test/behaviour holds the rest). */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { readConfig } from '../src/config.ts';
@@ -61,13 +61,6 @@ const httpJob = (url: string, document: object = {}, options: object = {}) =>
     ...options,
     document: { target: { type: 'http', url, method: 'POST', headers: {}, success: '200-299' }, ...document },
   });
-const quickRetry = (maxAttempts: number) => ({
-  maxAttempts,
-  initialInterval: '100ms',
-  backoffCoefficient: 1,
-  maxInterval: '1s',
-  nonRetryable: ['4xx'],
-});
 const run = async (jobId: string, input?: unknown) => {
   const asked = await executions.trigger(caller, jobId, { input, hasInput: input !== undefined });
   return await executions.wait(caller, asked.id, ENOUGH_MS);
@@ -94,84 +87,6 @@ test('a trigger calls the URL once with its input and ids, and keeps status, hea
   assert.deepEqual([closed.historyLength, closed.shared], [6, false]);
 });
 
-test('two failures and a success are three attempts of one execution, under one id', async () => {
-  const server = await receiver((_call, response, nth) => response.writeHead(nth < 3 ? 503 : 200).end());
-  const job = await httpJob(server.url, { retry: quickRetry(5) }, { maxAttempts: 5 });
-  const done = await run(job.id);
-  assert.deepEqual([done.status, done.attempt, done.error], ['succeeded', 3, null]);
-  assert.deepEqual(
-    server.calls.map((call) => call.attempt),
-    [1, 2, 3],
-  );
-  assert.equal(new Set(server.calls.map((call) => call.execution)).size, 1);
-  const { attempts } = await executions.get(caller, job.id, done.id);
-  assert.deepEqual(
-    attempts.map((attempt) => [attempt.attempt, attempt.status, attempt.responseStatus]),
-    [
-      [1, 'failed', 503],
-      [2, 'failed', 503],
-      [3, 'succeeded', 200],
-    ],
-  );
-});
-
-test('a 404 is not tried again; a 429 is, and not before its Retry-After', async () => {
-  const gone = await receiver((_call, response) => response.writeHead(404).end());
-  const job = await httpJob(gone.url, { retry: quickRetry(3) });
-  assert.equal((await run(job.id)).status, 'failed');
-  assert.equal(gone.calls.length, 1);
-  const busy = await receiver((_call, response, nth) =>
-    nth === 1 ? response.writeHead(429, { 'retry-after': '1' }).end() : response.end(),
-  );
-  const patient = await httpJob(busy.url, { retry: quickRetry(3) });
-  assert.equal((await run(patient.id)).status, 'succeeded');
-  assert.ok(busy.calls[1]!.at - busy.calls[0]!.at >= 990, 'waited for Retry-After');
-});
-
-test('a call that outlasts its timeout is aborted and timed out; the last failure is what stands', async () => {
-  const server = await receiver(() => {});
-  const job = await httpJob(server.url, { timeout: '300ms', retry: quickRetry(2) }, { maxAttempts: 2 });
-  const done = await run(job.id);
-  assert.deepEqual([done.status, done.attempt, done.error?.type], ['timed_out', 2, 'timeout']);
-  assert.ok(server.calls.every((call) => call.aborted));
-});
-
-test('a deadline ends the execution while retries are left', async () => {
-  const server = await receiver((_call, response) => response.writeHead(500).end());
-  const job = await httpJob(server.url, { deadline: '1s', retry: { ...quickRetry(100), initialInterval: '300ms' } }, { maxAttempts: 100 });
-  const done = await run(job.id);
-  assert.deepEqual([done.status, done.reason], ['timed_out', 'deadline']);
-  assert.ok(server.calls.length >= 2 && server.calls.length <= 5, `${server.calls.length} calls`);
-});
-
-test('cancelling aborts the call in flight within a second', async () => {
-  const server = await receiver(() => {});
-  const job = await httpJob(server.url);
-  const asked = await executions.trigger(caller, job.id, { hasInput: false });
-  await server.received(1);
-  const cancelledAt = Date.now();
-  await executions.cancel(caller, job.id, asked.id);
-  const done = await executions.wait(caller, asked.id, ENOUGH_MS);
-  assert.equal(done.status, 'cancelled');
-  assert.equal(done.cancelledBy, 'tester');
-  assert.ok(Date.now() - cancelledAt < 1_500);
-  assert.ok(server.calls[0]!.aborted);
-});
-
-test('terminating ends the row at once, and a later success of the call changes nothing', async () => {
-  let finish = () => {};
-  const server = await receiver((_call, response) => {
-    finish = () => response.end('late');
-  });
-  const job = await httpJob(server.url);
-  const asked = await executions.trigger(caller, job.id, { hasInput: false });
-  await server.received(1);
-  assert.equal((await executions.terminate(caller, job.id, asked.id)).status, 'terminated');
-  finish();
-  await worker.line((line) => line.execution === asked.id || line.msg === 'execution finished');
-  assert.equal((await executions.wait(caller, asked.id, 0)).status, 'terminated');
-});
-
 test('a long target runs as an activity with heartbeats and is cancelled as well', async () => {
   const server = await receiver(() => {});
   const job = await httpJob(server.url, { timeout: '1h' });
@@ -181,19 +96,6 @@ test('a long target runs as an activity with heartbeats and is cancelled as well
   assert.equal(live?.pending[0]?.activity, 'attempt');
   await executions.cancel(caller, job.id, asked.id);
   assert.equal((await executions.wait(caller, asked.id, ENOUGH_MS)).status, 'cancelled');
-});
-
-test('buffer_all runs what waits one after another, in the order of acceptance', async () => {
-  const server = await receiver();
-  const job = await httpJob(server.url, {}, { overlap: 'buffer_all' });
-  const asked = [];
-  for (let n = 0; n < 6; n++) asked.push(await executions.trigger(caller, job.id, { input: { n }, hasInput: true }));
-  await server.received(6);
-  for (const { id } of asked) assert.equal((await executions.wait(caller, id, ENOUGH_MS)).status, 'succeeded');
-  assert.deepEqual(
-    server.calls.map((call) => JSON.parse(call.body).n),
-    [0, 1, 2, 3, 4, 5],
-  );
 });
 
 test('a retry is a new execution with the old input; a success cannot be retried', async () => {

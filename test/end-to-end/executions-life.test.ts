@@ -57,13 +57,6 @@ test('a trigger waited for answers 200 when it has ended and 202 when it has not
   );
 });
 
-test('a deadline ends the execution with retries left, a timeout one attempt', async () => {
-  await create('deadline', '/never', { timeout: '1m', deadline: '2s', retry: { maxAttempts: 50 } });
-  const done = await ok(200, trigger('deadline', '?wait=30s'));
-  assert.deepEqual([done.status, done.reason], ['timed_out', 'deadline']);
-  assert.ok(done.durationMs < 10_000);
-});
-
 test('the latest failure is retried with its own input and today’s definition, once for one key however many ask', async () => {
   await create('unwell', '/unwell', { retry: { maxAttempts: 1 } });
   const failed = [];

@@ -1,15 +1,17 @@
 /**
  * Who may call next. All pooled calls of a worker share a number of places, and each target (a service, a host, a handler) has a number of its own, so that a target
  * that hangs holds up only its own line (semantics.md 20). A call that lasts is not counted against the others any more: it keeps its target's place only.
+ * Among those that wait the urgent go first, and targets take turns.
  */
 
 /** A call's place; `end` it when the call is over. */
 export type Place = { end: () => void };
 export type CallLines = ReturnType<typeof createCallLines>;
 
-type Waiting = { take: (place: Place | null) => void; until: number; signal: AbortSignal };
+type Waiting = { priority: number; take: (place: Place | null) => void; until: number; signal: AbortSignal };
 /** How often calls that last and waits that are over are looked for: one timer for all of them. */
 const LOOK_MS = 100;
+const MOST_URGENT = 1;
 
 type Line = { underway: number; waiting: Waiting[] };
 
@@ -70,19 +72,39 @@ export function createCallLines({ places, perTarget, slowAfterMs = 1_000 }: { pl
     }
   }
 
-  /** One of each waiting target in turn, while there is room. */
-  function letIn(): void {
-    for (let progress = true; progress && counted.size < places; ) {
-      progress = false;
-      for (const target of turns) {
-        const line = lineOf(target);
-        if (!hasRoom(line)) continue;
-        const next = line.waiting.shift()!;
-        if (line.waiting.length === 0) turns.delete(target);
-        next.take(occupy(target, line));
-        progress = true;
-      }
+  /** Whose turn it is: the target with the most urgent call of those that have room. */
+  function nextTarget(): string | null {
+    let found: string | null = null;
+    let priority = Number.POSITIVE_INFINITY;
+    for (const target of turns) {
+      const line = lineOf(target);
+      const first = line.waiting[0]!.priority;
+      if (first >= priority || !hasRoom(line)) continue;
+      found = target;
+      priority = first;
+      if (first <= MOST_URGENT) break;
     }
+    return found;
+  }
+
+  function letIn(): void {
+    while (counted.size < places) {
+      const target = nextTarget();
+      if (target === null) return;
+      const line = lineOf(target);
+      const next = line.waiting.shift()!;
+      turns.delete(target);
+      // the others first, before it is this one's turn again
+      if (line.waiting.length > 0) turns.add(target);
+      next.take(occupy(target, line));
+    }
+  }
+
+  /** Behind everybody who is as urgent. */
+  function join(target: string, line: Line, waiting: Waiting): void {
+    const place = line.waiting.findLastIndex((other) => other.priority <= waiting.priority);
+    line.waiting.splice(place + 1, 0, waiting);
+    turns.add(target);
   }
 
   return {
@@ -92,13 +114,12 @@ export function createCallLines({ places, perTarget, slowAfterMs = 1_000 }: { pl
       return line.waiting.length === 0 && hasRoom(line) ? occupy(target, line) : null;
     },
 
-    /** A place within about `ms`, or null; null as well soon after `signal` has fired. */
-    take(target: string, ms: number, signal: AbortSignal): Promise<Place | null> {
+    /** A place within about `ms`, or null; null as well soon after `signal` has fired. `priority`: 1 is the most urgent. */
+    take(target: string, priority: number, ms: number, signal: AbortSignal): Promise<Place | null> {
       const now = this.takeNow(target);
       if (now || signal.aborted) return Promise.resolve(now);
       return new Promise((take) => {
-        lineOf(target).waiting.push({ take, until: performance.now() + ms, signal });
-        turns.add(target);
+        join(target, lineOf(target), { priority, take, until: performance.now() + ms, signal });
         sweep ??= setInterval(look, LOOK_MS).unref();
       });
     },

@@ -108,7 +108,7 @@ export function openSession(
 
   async function callInTurn(claimed: Claimed): Promise<void> {
     waiting += 1;
-    const at = await lines.take(claimed.definition.line, PATIENCE_MS, noMore);
+    const at = await lines.take(claimed.definition.line, claimed.range.priority, PATIENCE_MS, noMore);
     waiting -= 1;
     if (at) return await call(claimed, at);
     await giveBack(claimed);
@@ -145,7 +145,7 @@ export function openSession(
   async function serveParked(line: string): Promise<void> {
     const ofLine = parked.get(line)!;
     while (ofLine.length > 0 && !isOver()) {
-      const first = await lines.take(line, PARKED_MS, noMore);
+      const first = await lines.take(line, ofLine[0]!.range.priority, PARKED_MS, noMore);
       if (!first && calling > 0 && !isOver()) continue;
       // with no call of its own under way it only keeps others from being served: it is planned anew
       if (!first) break;
