@@ -1,8 +1,8 @@
 /**
  * Group commit: requests of a team that come together share a statement and its commit; while one is under way the next ones gather. One by itself goes at once.
- * What is wrong with one of them is its own: refusals are answers, and data that Postgres does not take makes the statement fail, so that each is tried by itself.
+ * What is wrong with one of them is its own: refusals are answers; data that Postgres does not take, or a deadlock, makes the statement fail, and then each is tried by itself.
  */
-import { asJobError } from './errors.ts';
+import { isPostgresAway } from '../postgres.ts';
 
 const MOST_PER_STATEMENT = 250;
 /** Nobody waits longer than this for a statement of others: one of them may wait for a lock. */
@@ -73,7 +73,7 @@ export function createCommitGroups<Question, Answer>(
       const answers = await decide(together.map((one) => one.question));
       for (const [nth, one] of together.entries()) one.resolve(answers[nth]!);
     } catch (error) {
-      if (together.length > 1 && asJobError(error)?.kind !== 'unavailable') for (const one of together) await answer([one]);
+      if (together.length > 1 && !isPostgresAway(error)) for (const one of together) await answer([one]);
       else for (const one of together) one.reject(error);
     }
   }
