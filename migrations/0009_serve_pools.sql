@@ -212,6 +212,15 @@ CREATE FUNCTION put_back(p_team text, p_partitions timestamptz[], p_ids text[], 
    WHERE e.partition_at = p.partition_at AND e.id = p.id AND e.team = p_team AND e.attempt = p.attempt AND e.status = 'running' AND e.dispatch = 'pooled'
 $$;
 
--- Plans as in 0005.
-ALTER FUNCTION begin_pool SET plan_cache_mode = force_generic_plan;
-ALTER FUNCTION begin_pool_slot SET plan_cache_mode = force_generic_plan;
+-- Plans as in 0005. They are kept, and the first is made while the tables are empty: rows are found by key all the same, and never by reading a table.
+DO $$
+DECLARE
+  v_function regprocedure;
+BEGIN
+  FOR v_function IN
+    SELECT p.oid::regprocedure FROM pg_proc p
+     WHERE p.pronamespace = current_schema()::regnamespace AND p.proname IN ('plan_pool_slot', 'plan_pool', 'next_due_of_pool', 'begin_pool', 'begin_pool_slot', 'put_back')
+  LOOP
+    EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off', v_function);
+  END LOOP;
+END $$;

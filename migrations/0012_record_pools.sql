@@ -39,18 +39,21 @@ BEGIN
     SELECT e.partition_at, e.id, e.attempt, e.team, e.status, e.call_started, e.call_finished, e.response_status, e.error, e.worker FROM ended e
     ON CONFLICT DO NOTHING
   ), per_job AS (
-    SELECT e.job_id, count(*)::integer AS ended, max(e.n) AS last, max(e.n) FILTER (WHERE e.status = 'succeeded') AS last_success, bool_or(e.trigger = 'once') AS once
-      FROM ended e GROUP BY e.job_id
+    -- the last outcome of each job, and how many failures in a row it ends with
+    SELECT DISTINCT ON (f.job_id) f.*, count(*) FILTER (WHERE f.n > f.last_success AND f.status IN ('failed', 'timed_out')) OVER (PARTITION BY f.job_id) AS failures
+      FROM (SELECT e.*, count(*) OVER (PARTITION BY e.job_id)::integer AS ended, bool_or(e.trigger = 'once') OVER (PARTITION BY e.job_id) AS once,
+                   coalesce(max(e.n) FILTER (WHERE e.status = 'succeeded') OVER (PARTITION BY e.job_id), 0) AS last_success
+              FROM ended e) f
+     ORDER BY f.job_id, f.n DESC
   ), runtime AS (
     UPDATE job_runtime r
        SET active = r.active - j.ended,
-           consecutive_failures = CASE WHEN j.last_success IS NULL THEN r.consecutive_failures ELSE 0 END
-             + (SELECT count(*) FROM ended f WHERE f.job_id = r.job_id AND f.n > coalesce(j.last_success, 0) AND f.status IN ('failed', 'timed_out')),
-           last_outcome = e.status,
-           last_execution = json_build_object('id', e.id, 'status', e.status, 'slot', iso_time(e.slot), 'startedAt', iso_time(e.started_at), 'finishedAt', iso_time(v_now),
-                                              'durationMs', round(extract(epoch FROM v_now - e.started_at) * 1000)),
+           consecutive_failures = CASE WHEN j.last_success = 0 THEN r.consecutive_failures ELSE 0 END + j.failures,
+           last_outcome = j.status,
+           last_execution = json_build_object('id', j.id, 'status', j.status, 'slot', iso_time(j.slot), 'startedAt', iso_time(j.started_at), 'finishedAt', iso_time(v_now),
+                                              'durationMs', round(extract(epoch FROM v_now - j.started_at) * 1000)),
            next_run_at = CASE WHEN j.once THEN NULL ELSE r.next_run_at END
-      FROM per_job j JOIN ended e ON e.job_id = j.job_id AND e.n = j.last
+      FROM per_job j
      WHERE r.job_id = j.job_id
   ), finished AS (
     UPDATE jobs j SET state = 'finished', updated_at = v_now FROM ended e WHERE e.trigger = 'once' AND j.id = e.job_id AND j.state IN ('active', 'paused')
@@ -120,6 +123,14 @@ CREATE FUNCTION close_pool(p_team text, p_pool text, p_run_id text, p_status tex
   SELECT c.released FROM unfinished u, LATERAL close_execution(p_team, u.partition_at, u.id, p_status, p_reason, p_error, 'almanac') c
 $$;
 
--- Plans as in 0005.
-ALTER FUNCTION record_pool SET plan_cache_mode = force_generic_plan;
-ALTER FUNCTION record_promoting SET plan_cache_mode = force_generic_plan;
+-- Plans as in 0009.
+DO $$
+DECLARE
+  v_function regprocedure;
+BEGIN
+  FOR v_function IN
+    SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace AND p.proname IN ('record_pool', 'record_promoting', 'close_pool')
+  LOOP
+    EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off', v_function);
+  END LOOP;
+END $$;
