@@ -60,13 +60,9 @@ export function createPooledCall({ callTarget, quarantine, interruptions, writer
     }
     const poisoned = outcome === 'poisoned';
     if (outcome === 'poisoned') outcome = poison(lost);
-    if (
-      outcome.status === 'cancelled' &&
-      company.stop.aborted &&
-      !isCancel(company.stop.reason) &&
-      !(watch.signal.reason instanceof Interruption)
-    )
-      return;
+    const broken = outcome.status === 'cancelled' && company.stop.aborted && !(watch.signal.reason instanceof Interruption);
+    if (broken && !isCancel(company.stop.reason)) return;
+    if (broken) outcome = withdrawn();
     const tried: MadeTry = {
       team,
       partitionAt,
@@ -79,7 +75,8 @@ export function createPooledCall({ callTarget, quarantine, interruptions, writer
       startedAt,
       interrupted: watch.signal,
     };
-    const decided = poisoned ? { status: 'failed' as const, retryInMs: null, reason: 'poisoned' } : decide(tried, outcome);
+    const said = poisoned ? 'poisoned' : broken ? 'cancelled in Temporal' : null;
+    const decided = said === null ? decide(tried, outcome) : { status: outcome.status, retryInMs: null, reason: said };
     await writer.write({ ...outcomeOf(tried, outcome, decided), retryInMs: decided.retryInMs });
 
     async function quarantined({
@@ -119,6 +116,11 @@ export function createPooledCall({ callTarget, quarantine, interruptions, writer
 
 /** Temporal's word for a cancelled workflow; every other reason means that this worker is not to say what came of the call. */
 const isCancel = (reason: unknown): boolean => /\bCANCELLED\b/.test(String(reason));
+
+const withdrawn = (): TargetOutcome => ({
+  status: 'cancelled',
+  error: { type: 'cancelled', message: 'the workflow was cancelled in Temporal', retryable: false },
+});
 
 const poison = (lost: number): TargetOutcome => ({
   status: 'failed',
