@@ -102,7 +102,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
       ...checkRows(evidence),
       ...(await remaining(async () => [
         ...(await checkDefinitions(load.ledger, rows, quietAt)),
-        ...(await checkTemporal(load.ledger, temporal)),
+        ...(await checkTemporal(load.ledger, rows, temporal)),
       ])),
     ];
     return {

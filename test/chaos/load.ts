@@ -9,6 +9,8 @@ export type AcknowledgedJob = {
   id: string;
   name: string;
   kind: 'clock' | 'once' | 'demand';
+  /** As its document says it; null: it has to have a clock of its own. */
+  dispatch: string | null;
   /** The schedule as last acknowledged. */
   schedule: Document | undefined;
   overlap: string;
@@ -28,7 +30,9 @@ export type Load = {
 };
 
 const RETRY = { maxAttempts: 3, initialInterval: '500ms', backoffCoefficient: 2, maxInterval: '5s' };
-const MOST_CLOCKS = 16;
+const MOST_CLOCKS = 20;
+/** Of calls that no pool takes. */
+const LONG = '20s';
 
 export function createLoad({
   client,
@@ -73,6 +77,7 @@ export function createLoad({
       id: String(body.id),
       name,
       kind,
+      dispatch: document.timeout === LONG ? null : String(document.dispatch ?? 'auto'),
       schedule: document.schedule as Document | undefined,
       overlap: String(document.overlap ?? 'skip'),
       deleted: false,
@@ -84,6 +89,17 @@ export function createLoad({
     const { body } = await client.send('POST', `/api/v1/schedule/${job.id}/trigger`, { input: { key } }, key);
     ledger.triggers.push({ execution: String(body.id), job: job.id, key });
   }
+
+  /** Several at once, so that they come in company. */
+  async function triggerMany(job: AcknowledgedJob): Promise<void> {
+    const keys = Array.from({ length: random.between(2, 8) }, () => randomUUID());
+    const { body } = await client.send('POST', `/api/v1/schedule/${job.id}/trigger`, { inputs: keys.map((key) => ({ key })) });
+    const items = body.items as { id: string }[];
+    for (const [nth, key] of keys.entries()) ledger.triggers.push({ execution: String(items[nth]?.id), job: job.id, key });
+  }
+
+  /** Some jobs leave it to Almanac, some insist on one way or the other. */
+  const anyDispatch = () => ({ dispatch: random.pick(['auto', 'dedicated', 'pooled', 'pooled']) });
 
   const jobsOf = (kind: AcknowledgedJob['kind']) => [...ledger.jobs.values()].filter((job) => job.kind === kind && !job.deleted);
 
@@ -104,6 +120,13 @@ export function createLoad({
       await client.send('POST', `/api/v1/schedule/${job.id}`, schedule);
       job.schedule = schedule;
     });
+  /** From a clock of its own to a shared one, or back. */
+  const move = (job: AcknowledgedJob) =>
+    alone(job, async () => {
+      const { dispatch } = anyDispatch();
+      await client.send('PATCH', `/api/v1/jobs/${job.id}`, { dispatch });
+      job.dispatch = dispatch;
+    });
   const pauseForAWhile = (job: AcknowledgedJob) =>
     alone(job, async () => {
       await client.send('POST', `/api/v1/schedule/${job.id}/pause`, { reason: 'chaos' });
@@ -123,12 +146,15 @@ export function createLoad({
   function once(): Promise<void> {
     const inS = random.between(1, 9);
     const schedule = random.chance(0.5) ? { delay: `${inS}s` } : { at: new Date(Date.now() + inS * 1_000).toISOString() };
-    return create('once', { schedule, overlap: random.pick(['skip', 'buffer_all']), target: http('/quick') }).catch((error: Error) => {
-      if (!error.message.includes('in_the_past')) throw error;
-    });
+    return create('once', { ...anyDispatch(), schedule, overlap: random.pick(['skip', 'buffer_all']), target: http('/quick') }).catch(
+      (error: Error) => {
+        if (!error.message.includes('in_the_past')) throw error;
+      },
+    );
   }
   const every = () =>
     create('clock', {
+      ...anyDispatch(),
       schedule: { every: `${random.between(2, 6)}s` },
       overlap: random.pick(['skip', 'buffer_one', 'buffer_all', 'cancel_other', 'terminate_other', 'allow_all']),
       catchUp: { policy: random.pick(['none', 'last', 'all']) },
@@ -139,10 +165,12 @@ export function createLoad({
     const clocks = jobsOf('clock');
     const demand = jobsOf('demand');
     const choice = random.between(1, 100);
-    if (choice <= 58) return trigger(random.pick(demand));
+    if (choice <= 48) return trigger(random.pick(demand));
+    if (choice <= 58) return triggerMany(random.pick(demand));
     if (choice <= 78) return once();
     if (choice <= 84) return clocks.length < MOST_CLOCKS ? every() : remove(random.pick(clocks));
-    if (choice <= 92) return edit(random.pick(clocks));
+    if (choice <= 89) return edit(random.pick(clocks));
+    if (choice <= 92) return move(random.pick(clocks.filter((job) => job.dispatch !== null)));
     if (choice <= 98) return pauseForAWhile(random.pick(clocks));
     return remove(random.pick(clocks));
   }
@@ -170,12 +198,24 @@ export function createLoad({
         clock({ schedule: { every: '3s' }, overlap: 'cancel_other', target: http('/slow') }),
         clock({ schedule: { every: '4s', offset: '1s' }, overlap: 'terminate_other', target: http('/slow') }),
         clock({ schedule: { every: '5s' }, catchUp: { policy: 'none' }, target: http('/quick') }),
-        ...(long ? [clock({ schedule: { every: '5s' }, overlap: 'allow_all', timeout: '20s', target: http('/long') })] : []),
+        ...(long ? [clock({ schedule: { every: '5s' }, overlap: 'allow_all', timeout: LONG, target: http('/long') })] : []),
         create('demand', { overlap: 'allow_all', target: http('/quick') }),
         create('demand', { overlap: 'allow_all', target: http('/slow'), timeout: '5s' }),
         create('demand', { overlap: 'allow_all', target: http('/flaky') }),
         create('demand', { overlap: 'skip', target: http('/quick') }),
         create('demand', { overlap: 'buffer_all', target: http('/flaky') }),
+        clock({ schedule: { every: '3s', jitter: '2s' }, dispatch: 'pooled', overlap: 'allow_all', target: http('/quick') }),
+        clock({ schedule: { every: '3s', jitter: '2s' }, dispatch: 'pooled', overlap: 'buffer_one', target: http('/slow') }),
+        clock({
+          schedule: { every: '5s' },
+          dispatch: 'pooled',
+          overlap: 'cancel_other',
+          catchUp: { policy: 'all' },
+          target: http('/flaky'),
+        }),
+        clock({ schedule: { every: '5s' }, dispatch: 'dedicated', target: http('/quick') }),
+        create('demand', { dispatch: 'pooled', overlap: 'allow_all', target: http('/slow'), timeout: '5s' }),
+        create('demand', { dispatch: 'pooled', overlap: 'allow_all', target: http('/flaky') }),
       ]);
     },
     begin() {

@@ -1,5 +1,5 @@
 /**
- * Writes the histories that `replay.test.ts` replays: one of every path through executeJob, from real runs. Run it by hand after a change of the
+ * Writes the histories that `replay.test.ts` replays: one of every path through executeJob, serveSlot and servePool, from real runs. Run it by hand after a change of the
  * workflow that old histories cannot follow any more (and say in the changelog how running ones are carried over):
  *   node test/workflows/record-histories.ts
  */
@@ -18,6 +18,7 @@ const almanac = await startAlmanac();
 const { api, temporal } = almanac;
 const receiver = await startReceiver((call, response) => {
   if (call.path === '/fine') response.end('fine');
+  else if (call.path === '/slow') setTimeout(() => response.end('slow'), 1_000);
   else if (call.path === '/third') response.writeHead(call.attempt === 3 ? 200 : 503).end();
   else if (call.path === '/gone') response.writeHead(404).end();
 });
@@ -28,6 +29,10 @@ const asked = async (job: string) => (await api.post(`/schedule/${job}/trigger`,
 
 async function write(name: string, job: string, id: string): Promise<void> {
   await almanac.finished(job, id).catch(() => {});
+  await writeWorkflow(name, id);
+}
+
+async function writeWorkflow(name: string, id: string): Promise<void> {
   const handle = temporal.workflow.getHandle(id);
   await handle.result().catch(() => {});
   const history = await handle.fetchHistory();
@@ -39,7 +44,7 @@ const target = (path: string) => ({ target: { type: 'http', url: `${receiver.url
 const triggered = await made('triggered', {});
 await write('triggered', triggered, await asked(triggered));
 
-const scheduled = await made('scheduled', { schedule: { every: '2s' } });
+const scheduled = await made('scheduled', { dispatch: 'dedicated', schedule: { every: '2s' } });
 const [slot] = (await receiver.received(2), await api.get(`/executions/${scheduled}`)).body.items;
 await write('scheduled', scheduled, slot.id);
 await api.call('DELETE', `/jobs/${scheduled}`);
@@ -67,6 +72,46 @@ const once = await made('once', { schedule: { delay: '1s' } });
 await receiver.received(receiver.calls.length + 1);
 const [only] = (await api.get(`/executions/${once}`)).body.items;
 await write('once', once, only.id);
+
+/** The workflow of one of a job's executions. */
+const poolOf = async (job: string): Promise<string> => (await api.get(`/executions/${job}`)).body.items.at(-1).workflowId;
+const inputsOf = (job: string, count: number) =>
+  api.post(`/schedule/${job}/trigger`, { inputs: Array.from({ length: count }, (_, input) => input) });
+
+const pooled = { dispatch: 'pooled', overlap: 'allow_all' };
+const slots = await made('pooled slots', { ...pooled, schedule: { every: '2s', jitter: '1s' } });
+await receiver.received(receiver.calls.length + 2);
+await writeWorkflow('pool-slot', await poolOf(slots));
+await api.call('DELETE', `/jobs/${slots}`);
+
+// no more than fit one range are served in the breath that plans them, more by activities
+for (const [name, count] of [
+  ['pool-small-group', 20],
+  ['pool-group', 400],
+] as const) {
+  const group = await made(name, pooled);
+  await inputsOf(group, count);
+  await writeWorkflow(name, await poolOf(group));
+}
+
+const crashed = await made('pool crashed', { ...pooled, ...target('/slow') });
+const earlier = receiver.calls.length;
+await inputsOf(crashed, 300);
+await receiver.received(earlier + 60);
+await almanac.processes.worker[0]!.kill();
+await almanac.start('worker');
+await writeWorkflow('pool-crashed', await poolOf(crashed));
+
+const twice = await made('pool due later', { ...pooled, schedule: { at: new Date(Date.now() + 6_000).toISOString() } });
+await made('pool due later too', { ...pooled, schedule: { at: new Date(Date.now() + 6_000).toISOString() } });
+await receiver.received(receiver.calls.length + 2);
+await writeWorkflow('pool-bucket', await poolOf(twice));
+
+const stuck = await made('pool cancelled', { ...pooled, ...target('/never') });
+await inputsOf(stuck, 2);
+await receiver.received(receiver.calls.length + 2);
+await temporal.workflow.getHandle(await poolOf(stuck)).cancel();
+await writeWorkflow('pool-cancelled', await poolOf(stuck));
 
 await receiver.close();
 await almanac.close();
