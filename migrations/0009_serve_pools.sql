@@ -70,7 +70,7 @@ BEGIN
 
   WITH due AS MATERIALIZED (
     SELECT e.partition_at, e.id, e.attempt, e.counted, CASE WHEN e.pinned OR e.status = 'running' THEN e.generation ELSE r.generation END AS generation
-      FROM job_executions e JOIN job_runtime r ON r.job_id = e.job_id
+      FROM job_executions e CROSS JOIN LATERAL (SELECT r.* FROM job_runtime r WHERE r.job_id = e.job_id LIMIT 1) r
      WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.id >= p_from AND e.id <= p_to
        AND e.team = p_team AND e.priority = p_priority AND NOT e.waiting AND e.cancel_requested_at IS NULL AND e.due_at <= v_now
        AND (p_ids IS NULL OR (e.status = 'queued' AND e.id = ANY (p_ids)))
@@ -205,12 +205,14 @@ BEGIN
 END $$;
 
 -- Gives claims back whose call was not made: the worker is stopping, or the target's line is long. They count for nothing.
-CREATE FUNCTION put_back(p_team text, p_partitions timestamptz[], p_ids text[], p_attempts integer[]) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION put_back(p_team text, p_partitions timestamptz[], p_ids text[], p_attempts integer[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
   UPDATE job_executions e
      SET status = 'queued', attempt = e.attempt - 1, started_at = CASE WHEN e.attempt = 1 THEN NULL ELSE e.started_at END
     FROM unnest(p_partitions, p_ids, p_attempts) AS p (partition_at, id, attempt)
-   WHERE e.partition_at = p.partition_at AND e.id = p.id AND e.team = p_team AND e.attempt = p.attempt AND e.status = 'running' AND e.dispatch = 'pooled'
-$$;
+   WHERE e.partition_at = p.partition_at AND e.id = p.id AND e.team = p_team AND e.attempt = p.attempt AND e.status = 'running'
+     AND e.workflow_id <> e.id;
+END $$;
 
 -- Plans as in 0005. They are kept, and the first is made while the tables are empty: rows are found by key all the same, and never by reading a table.
 DO $$
@@ -221,6 +223,6 @@ BEGIN
     SELECT p.oid::regprocedure FROM pg_proc p
      WHERE p.pronamespace = current_schema()::regnamespace AND p.proname IN ('plan_pool_slot', 'plan_pool', 'next_due_of_pool', 'begin_pool', 'begin_pool_slot', 'put_back')
   LOOP
-    EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off', v_function);
+    EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off', v_function);
   END LOOP;
 END $$;

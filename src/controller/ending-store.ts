@@ -122,7 +122,7 @@ export async function jobsPurge(database: Queryable, limit: number): Promise<num
         WHERE j.deleted_at IS NOT NULL AND r.active <= 0 AND r.waiting <= 0
           AND NOT EXISTS (SELECT 1 FROM clocks c WHERE c.id = j.id)
           AND NOT EXISTS (SELECT 1 FROM clock_members m JOIN clocks c ON c.id = m.clock_id WHERE m.job_id = j.id AND c.checked_until < m.valid_to)
-          AND NOT EXISTS (SELECT 1 FROM job_executions e WHERE e.job_id = j.id AND e.status IN ('queued', 'running'))
+          AND NOT EXISTS (SELECT 1 FROM job_executions e WHERE e.job_id = j.id AND e.finished_at IS NULL)
         ORDER BY r.job_id LIMIT $1 FOR UPDATE OF r SKIP LOCKED
      ), left_behind AS (
        DELETE FROM clock_members m USING done WHERE m.job_id = done.job_id

@@ -10,7 +10,7 @@ export async function executionsUnstarted(database: Queryable, olderThanMs: numb
   const found = await database.query<{ start: ExecutionStart }>(
     `SELECT start FROM (
        (SELECT start_of(e) AS start, e.due_at FROM job_executions e
-         WHERE e.status IN ('queued', 'running') AND NOT e.waiting AND e.run_id IS NULL AND e.created_at < now() - make_interval(secs => $1 / 1000.0)
+         WHERE e.finished_at IS NULL AND NOT e.waiting AND e.run_id IS NULL AND e.created_at < now() - make_interval(secs => $1 / 1000.0)
            AND e.dispatch = 'dedicated'
          ORDER BY e.due_at LIMIT $2)
        UNION ALL
@@ -29,7 +29,7 @@ export async function jobsWaitingForNothing(database: Queryable, limit: number):
   const found = await database.query<{ team: string; job_id: string }>(
     `SELECT r.team, r.job_id FROM job_runtime r
       WHERE r.active <= 0 AND r.waiting > 0
-        AND r.job_id IN (SELECT e.job_id FROM job_executions e WHERE e.waiting AND e.status IN ('queued', 'running'))
+        AND r.job_id IN (SELECT e.job_id FROM job_executions e WHERE e.waiting AND e.finished_at IS NULL)
       LIMIT $1`,
     [limit],
   );
@@ -62,7 +62,7 @@ export type WatchedExecution = {
 export async function executionsUnfinished(database: Queryable, olderThanMs: number, limit: number): Promise<WatchedExecution[]> {
   const found = await database.query<WatchedExecution>(
     `(SELECT e.team, e.id, e.partition_at, e.workflow_id, e.run_id, e.dispatch FROM job_executions e
-       WHERE e.status IN ('queued', 'running') AND NOT e.waiting AND e.run_id IS NOT NULL AND e.dispatch = 'dedicated'
+       WHERE e.finished_at IS NULL AND NOT e.waiting AND e.run_id IS NOT NULL AND e.dispatch = 'dedicated'
          AND greatest(e.due_at, e.created_at) < now() - make_interval(secs => $1 / 1000.0)
        ORDER BY e.created_at LIMIT $2)
      UNION ALL
@@ -128,7 +128,7 @@ export async function executionIsOfRun(database: Queryable, row: WatchedExecutio
 export async function executionsOutstaying(database: Queryable, graceMs: number, limit: number): Promise<WatchedExecution[]> {
   const found = await database.query<WatchedExecution>(
     `SELECT e.team, e.id, e.partition_at, e.workflow_id, e.run_id, e.dispatch FROM job_executions e
-      WHERE e.status IN ('queued', 'running') AND e.cancel_by = 'almanac: cancel_other'
+      WHERE e.finished_at IS NULL AND e.cancel_by = 'almanac: cancel_other'
         AND e.cancel_requested_at < now() - make_interval(secs => $1 / 1000.0)
       LIMIT $2`,
     [graceMs, limit],

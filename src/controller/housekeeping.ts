@@ -75,7 +75,7 @@ export function createGauges(deps: { pool: Pool; servers: Servers; metrics: Metr
       metrics.reconcilePending.set(Number(pending.rows[0]?.count ?? 0));
 
       const backlog = await pool.query<{ queue: string; count: string }>(
-        `SELECT queue, count(*) FROM job_executions WHERE status IN ('queued', 'running') AND status = 'queued' AND NOT waiting AND due_at <= now() GROUP BY queue`,
+        `SELECT queue, count(*) FROM job_executions WHERE finished_at IS NULL AND status = 'queued' AND NOT waiting AND due_at <= now() GROUP BY queue`,
       );
       metrics.queueBacklog.reset();
       for (const row of backlog.rows) metrics.queueBacklog.set({ queue: row.queue }, Number(row.count));

@@ -26,7 +26,7 @@ export async function onceFindPending(tx: Transaction, team: string, jobId: stri
   const { rows } = await tx.query<{ id: string; due_at: Date; workflow_id: string; dispatch: Dispatch; queue: string }>({
     name: 'once-find-pending',
     text: `SELECT id, due_at, workflow_id, dispatch, queue FROM job_executions
-            WHERE job_id = $1 AND team = $2 AND trigger = 'once' AND status = 'queued' AND NOT counted
+            WHERE job_id = $1 AND team = $2 AND trigger = 'once' AND finished_at IS NULL AND status = 'queued' AND NOT counted
             ORDER BY partition_at DESC LIMIT 1 FOR UPDATE`,
     values: [jobId, team],
   });

@@ -47,7 +47,7 @@ async function closeQueued(tx: Transaction, job: StoredJob, by: string): Promise
   const { rows } = await tx.query<{ workflow_id: string; waiting: boolean; dispatch: Dispatch }>({
     name: 'job-close-queued',
     text: `WITH queued AS MATERIALIZED (
-             SELECT partition_at, id, waiting, dispatch FROM job_executions WHERE job_id = $1 AND team = $2 AND status = 'queued' ORDER BY waiting DESC
+             SELECT partition_at, id, waiting, dispatch FROM job_executions WHERE job_id = $1 AND team = $2 AND finished_at IS NULL AND status = 'queued' ORDER BY waiting DESC
            )
            SELECT c.workflow_id, q.waiting, q.dispatch FROM queued q, LATERAL close_execution($2, q.partition_at, q.id, 'cancelled', 'job_deleted', NULL, $3) c`,
     values: [job.id, job.team, by],
@@ -59,7 +59,7 @@ async function cancelRunningExecutions(tx: Transaction, job: StoredJob, by: stri
   await tx.query({
     name: 'job-cancel-running',
     text: `WITH running AS MATERIALIZED (
-             SELECT partition_at, id FROM job_executions WHERE job_id = $1 AND team = $2 AND status = 'running'
+             SELECT partition_at, id FROM job_executions WHERE job_id = $1 AND team = $2 AND finished_at IS NULL AND status = 'running'
            )
            SELECT c.verdict FROM running r, LATERAL cancel_execution($2, r.partition_at, r.id, $3) c`,
     values: [job.id, job.team, by],

@@ -47,7 +47,7 @@ export const SYNC = `CASE
     WHEN j.clock_id <> j.id AND EXISTS (SELECT 1 FROM clocks d WHERE d.id = j.id AND d.generation <> d.observed_generation) THEN 'pending'
     WHEN j.clock_id IS NULL AND j.state = 'active' AND EXISTS (
       SELECT 1 FROM job_executions e
-       WHERE e.job_id = j.id AND e.status IN ('queued', 'running') AND e.trigger = 'once' AND e.run_id IS NULL AND NOT e.waiting) THEN 'pending'
+       WHERE e.job_id = j.id AND e.finished_at IS NULL AND e.trigger = 'once' AND e.run_id IS NULL AND NOT e.waiting) THEN 'pending'
     ELSE 'synced'
   END`;
 

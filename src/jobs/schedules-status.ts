@@ -101,7 +101,7 @@ async function queuesOf(pool: Pool, team: string): Promise<Omit<ScheduleStatus['
     text: `WITH unfinished AS (
              SELECT queue, count(*) FILTER (WHERE status = 'queued' AND due_at <= now()) AS queued, count(*) FILTER (WHERE status = 'running') AS running,
                     extract(epoch FROM now() - min(due_at) FILTER (WHERE status = 'queued' AND due_at <= now())) AS oldest
-               FROM job_executions WHERE team = $1 AND status IN ('queued', 'running') GROUP BY queue
+               FROM job_executions WHERE team = $1 AND finished_at IS NULL GROUP BY queue
            )
            SELECT q.queue, coalesce(u.queued, 0)::float8 AS queued, coalesce(u.running, 0)::float8 AS running, u.oldest::float8 AS oldest
              FROM (SELECT 'default' AS queue UNION SELECT queue FROM clocks WHERE team = $1 UNION SELECT queue FROM unfinished
