@@ -115,11 +115,15 @@ export async function executionForgetRun(database: Queryable, row: WatchedExecut
   return (updated.rowCount ?? 0) > 0;
 }
 
-/** True while the row is unfinished and still belongs to this run. */
+/** True while the row is unfinished and still belongs to this run; of a pool any of its rows, because the one that was seen first may have ended since. */
 export async function executionIsOfRun(database: Queryable, row: WatchedExecution): Promise<boolean> {
   const found = await database.query(
-    `SELECT 1 FROM job_executions WHERE partition_at = $1 AND id = $2 AND team = $3 AND run_id = $4 AND status IN ('queued', 'running') AND NOT waiting`,
-    [row.partition_at, row.id, row.team, row.run_id],
+    row.dispatch === 'pooled'
+      ? `SELECT 1 FROM job_executions
+          WHERE workflow_id = $1 AND dispatch = 'pooled' AND team = $2 AND run_id = $3 AND status IN ('queued', 'running') AND NOT waiting LIMIT 1`
+      : `SELECT 1 FROM job_executions
+          WHERE partition_at = $4 AND id = $1 AND team = $2 AND run_id = $3 AND status IN ('queued', 'running') AND NOT waiting`,
+    row.dispatch === 'pooled' ? [row.workflow_id, row.team, row.run_id] : [row.id, row.team, row.run_id, row.partition_at],
   );
   return found.rowCount === 1;
 }
