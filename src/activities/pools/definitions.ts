@@ -21,31 +21,43 @@ export type Definition = {
 export type Services = Map<string, { baseUrl: string; headers: Record<string, string> }>;
 export type Definitions = ReturnType<typeof createDefinitions>;
 
-export function createDefinitions({ pool }: { pool: Pool }) {
+export function createDefinitions({ pool, remembered = REMEMBERED }: { pool: Pool; remembered?: number }) {
   const known = new Map<string, Definition>();
   const keyOf = (row: BegunCall): string => `${row.id.slice(0, 40)} ${row.generation}`;
 
-  async function load(rows: readonly BegunCall[]): Promise<void> {
-    const unknown = new Map(rows.filter((row) => !known.has(keyOf(row))).map((row) => [keyOf(row), row]));
-    if (unknown.size === 0) return;
-    const wanted = [...unknown.values()].map((row) => ({ jobId: jobIdOf(row.id)!, generation: row.generation }));
-    for (const found of await withPatience(() => definitionsOf<JobDocument>(pool, wanted))) {
-      known.set(`${found.job_id} ${found.generation}`, definitionOf(found.job_id, found.document));
+  function remember(key: string, definition: Definition): void {
+    known.delete(key);
+    known.set(key, definition);
+    if (known.size > remembered) known.delete(known.keys().next().value!);
+  }
+
+  /** What the rows need is held here, whatever is forgotten meanwhile. */
+  async function definitionsFor(rows: readonly BegunCall[]): Promise<Map<string, Definition>> {
+    const needed = new Map<string, Definition>();
+    const unknown = new Map<string, { jobId: string; generation: string }>();
+    for (const row of rows) {
+      const key = keyOf(row);
+      const definition = known.get(key);
+      if (definition) needed.set(key, definition);
+      else unknown.set(key, { jobId: jobIdOf(row.id)!, generation: row.generation });
     }
-    for (const key of known.keys()) {
-      if (known.size <= REMEMBERED) break;
-      known.delete(key);
+    if (unknown.size > 0) {
+      for (const found of await withPatience(() => definitionsOf<JobDocument>(pool, [...unknown.values()]))) {
+        needed.set(`${found.job_id} ${found.generation}`, definitionOf(found.job_id, found.document));
+      }
     }
+    for (const [key, definition] of needed) remember(key, definition);
+    return needed;
   }
 
   return {
     /** The definitions of these rows, and the services they name as they are registered now. A row without a definition (its job is purged) is left out. */
     async of(team: string, rows: readonly BegunCall[]): Promise<{ of: Map<BegunCall, Definition>; services: Services }> {
-      await load(rows);
+      const needed = await definitionsFor(rows);
       const of = new Map<BegunCall, Definition>();
       const names = new Set<string>();
       for (const row of rows) {
-        const definition = known.get(keyOf(row));
+        const definition = needed.get(keyOf(row));
         if (!definition) continue;
         of.set(row, definition);
         if (definition.service !== null) names.add(definition.service);
