@@ -18,7 +18,7 @@ import {
   TimeoutFailure,
   workflowInfo,
 } from '@temporalio/workflow';
-import { FIRST_PAUSE_MS, jittered, longer, patiently, sleepUntil } from './patience.ts';
+import { FIRST_PAUSE_MS, jittered, longer, patiently } from './patience.ts';
 import type { PoolActivities, PoolRange, ServeInput } from './pool-activities.ts';
 
 /** How long one local try of a statement may take: five seconds of patience inside, and some for the way. */
@@ -69,7 +69,8 @@ async function servePasses(team: string, slot?: ServeInput['slot']): Promise<num
       // nothing of it could be served just now: somebody else is about to end it, or its target has no place
       if (made === 0) await sleep(jittered(pauseMs));
       pauseMs = made === 0 ? Math.min(longer(pauseMs), LONGEST_WAIT_MS) : FIRST_PAUSE_MS;
-    } else if (nextDueAt !== null) await sleepUntil(nextDueAt - LEAD_MS);
+      // far ahead by Postgres' clock, even if another one says that it is soon
+    } else if (nextDueAt !== null) await sleep(Math.max(nextDueAt - LEAD_MS - Date.now(), FIRST_PAUSE_MS));
     else return calls;
     if (workflowInfo().continueAsNewSuggested) await continueAsServePool({ team });
   }

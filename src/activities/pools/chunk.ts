@@ -1,12 +1,12 @@
 /** Which part of a pool's workflow makes a call, and in which process: what a row says of its claim, so that the calls of a dead worker are known at once. */
-import { readlinkSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 
-/** A pid means something only among those who count alike: the same host, the same namespace of pids. */
-const PLACE = `${hostname()}/${pidNamespace()}`;
+/** A pid means something only among those who count alike: the same host since the same start, the same namespace of pids. Hosts may have the same name. */
+const PLACE = `${hostname()}/${bootId()}/${pidNamespace()}`;
 const CHUNK = /^(?<activity>.+)@(?<place>.+)\/(?<pid>\d+)$/;
 
-/** `<activity id>@<host>/<pid namespace>/<pid>` */
+/** `<activity id>@<host>/<boot>/<pid namespace>/<pid>` */
 export const chunkOf = (activityId: string): string => `${activityId}@${PLACE}/${process.pid}`;
 
 /** True when the process that made this claim is certainly gone; false when it lives, or nobody can tell from here. */
@@ -20,6 +20,15 @@ export function isOfDeadProcess(chunk: string): boolean {
     return false;
   } catch (error) {
     return (error as { code?: string }).code === 'ESRCH';
+  }
+}
+
+/** What tells two machines apart whose name is the same, where the kernel says it: the first digits of a random number made when it started. */
+function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8);
+  } catch {
+    return 'boot';
   }
 }
 

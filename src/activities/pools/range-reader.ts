@@ -1,10 +1,11 @@
 /** How a range of a pool is begun: members of a slot are admitted and claimed, rows that are there are claimed. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { activityInfo } from '@temporalio/activity';
 import pLimit from 'p-limit';
 import type { Config } from '../../config.ts';
 import { timingsByHash } from '../../jobs/clocks/late-slot-store.ts';
 import { type BegunCall, beginPool, beginPoolSlot, nextDueOfPool } from '../../jobs/pools/pool-store.ts';
-import { nextSlot } from '../../jobs/time/oracle.ts';
+import { isSlot, nextSlot } from '../../jobs/time/oracle.ts';
 import type { Timing } from '../../jobs/time/timing.ts';
 import type { Pool } from '../../postgres.ts';
 import type { PoolRange, ServeInput } from '../../workflows/pool-activities.ts';
@@ -22,10 +23,12 @@ export type RangeReader = ReturnType<typeof createRangeReader>;
 export function createRangeReader({ pool, config }: { pool: Pool; config: Pick<Config, 'BUFFER_LIMIT_SLOTS' | 'BUFFER_LIMIT_TRIGGERS'> }) {
   const inTurn = pLimit(AT_ONCE);
   const timings = new Map<string, Timing>();
-  const successors = new Map<string, Date | null>();
+  const successors = new Map<string, Date | null | 'no slot'>();
+  /** When the row that comes due next may be begun, by this process' steady clock: timers fire a moment early. */
+  const begunFrom = new WeakMap<PoolRange, number>();
 
-  /** A pooled clock's id names its timing, which never changes. */
-  async function successorOf(clock: string, nominal: Date): Promise<Date | null> {
+  /** A pooled clock's id names its timing, which never changes. `no slot`: the clock was fired by hand, or by a server with other time zones. */
+  async function successorOf(clock: string, nominal: Date): Promise<Date | null | 'no slot'> {
     const key = `${clock} ${nominal.getTime()}`;
     const known = successors.get(key);
     if (known !== undefined) return known;
@@ -33,7 +36,7 @@ export function createRangeReader({ pool, config }: { pool: Pool; config: Pick<C
     const timing = timings.get(hash) ?? (await withPatience(() => timingsByHash(pool, [hash]))).get(hash);
     if (!timing) return null;
     timings.set(hash, timing);
-    const successor = nextSlot(timing, nominal);
+    const successor = isSlot(timing, nominal) ? nextSlot(timing, nominal) : 'no slot';
     if (successors.size >= REMEMBERED) successors.clear();
     successors.set(key, successor);
     return successor;
@@ -57,6 +60,7 @@ export function createRangeReader({ pool, config }: { pool: Pool; config: Pick<C
       return inTurn(async () => {
         const nominal = new Date(slot.at);
         const successor = await successorOf(slot.clock, nominal);
+        if (successor === 'no slot') return [];
         const members = { ...rows, from: range.from, to: range.to, clock: slot.clock, nominal, successor, plannedAt: range.plannedAt };
         return await withPatience(() =>
           withPartition(pool, nominal, () => beginPoolSlot(pool, { ...members, bufferLimit: config.BUFFER_LIMIT_SLOTS })),
@@ -71,15 +75,21 @@ export function createRangeReader({ pool, config }: { pool: Pool; config: Pick<C
       return inTurn(() => withPatience(() => beginPool(pool, rows)));
     },
 
-    /** Begins what has come due after `after`. */
-    beginLater(input: ServeInput, range: PoolRange, after: string): Promise<BegunCall[]> {
+    /** Begins what has come due after `after`, once that is so by Postgres' clock. */
+    async beginLater(input: ServeInput, range: PoolRange, after: string): Promise<BegunCall[]> {
+      const from = begunFrom.get(range) ?? 0;
+      for (let early = from - performance.now(); early > 0; early = from - performance.now()) await sleep(Math.ceil(early));
       const rows = { ...rowsOf(input, range), after, bufferLimit };
       return inTurn(() => withPatience(() => beginPool(pool, rows)));
     },
 
     /** When the next row comes due; null: none does. */
     nextDue(input: ServeInput, range: PoolRange, after: string): Promise<{ dueAt: string; inMs: number } | null> {
-      return inTurn(() => withPatience(() => nextDueOfPool(pool, { ...rowsOf(input, range), after })));
+      return inTurn(async () => {
+        const next = await withPatience(() => nextDueOfPool(pool, { ...rowsOf(input, range), after }));
+        if (next) begunFrom.set(range, performance.now() + next.inMs);
+        return next;
+      });
     },
   };
 }

@@ -1,6 +1,6 @@
 /** The two activities that serve a pool: the small one in the breath that plans it, ranges of a larger one side by side. */
-import { activityInfo, heartbeat } from '@temporalio/activity';
-import type { PoolActivities, ServeInput } from '../../workflows/pool-activities.ts';
+import { activityInfo, cancellationSignal, heartbeat } from '@temporalio/activity';
+import type { PoolActivities, Served, ServeInput } from '../../workflows/pool-activities.ts';
 import type { PlanPool } from './plan-pool.ts';
 import { openSession, type SessionDeps } from './pool-session.ts';
 
@@ -17,10 +17,14 @@ export type ServeRangesDeps = SessionDeps & { plan: PlanPool };
 export function createServeRanges(deps: ServeRangesDeps): Pick<PoolActivities, 'servePoolAtOnce' | 'servePoolRanges'> {
   const underway = new Map<string, Promise<unknown>>();
 
-  /** A repeat whose former self is still at work in this process (Temporal has waited too long for it) lets that come to its end: they would make the same calls. */
+  /**
+   * A repeat whose former self is still at work in this process (Temporal has waited too long for it) lets that come to its end: they would make the same calls.
+   * One that is given up while it waits has nothing to do.
+   */
   async function once<T>(part: string, work: () => Promise<T>): Promise<T> {
     const name = `${activityInfo().workflowExecution!.workflowId} ${part}`;
     for (let before = underway.get(name); before; before = underway.get(name)) await before.catch(() => {});
+    cancellationSignal().throwIfAborted();
     const working = work().finally(() => underway.delete(name));
     underway.set(name, working);
     return await working;
@@ -28,7 +32,7 @@ export function createServeRanges(deps: ServeRangesDeps): Pick<PoolActivities, '
 
   return {
     servePoolAtOnce: (input) => once('at once', () => serveAtOnce(input)),
-    servePoolRanges: (input) => once(input.ranges[0]!.from, () => serveRanges(input)),
+    servePoolRanges: (input) => beating((served) => once(input.ranges[0]!.from, () => serveRanges(input, served))),
   };
 
   async function serveAtOnce({ team, slot }: Omit<ServeInput, 'ranges'>) {
@@ -39,13 +43,23 @@ export function createServeRanges(deps: ServeRangesDeps): Pick<PoolActivities, '
     return { plan: await deps.plan.rows(team), calls };
   }
 
-  async function serveRanges(input: ServeInput) {
+  async function serveRanges(input: ServeInput, served: Beating): Promise<Served> {
     const session = openSession(deps, input, LONGEST_MS);
-    const beat = setInterval(() => heartbeat(session.served()), BEAT_MS);
-    try {
-      return await session.serve();
-    } finally {
-      clearInterval(beat);
-    }
+    served.by = session.served;
+    return await session.serve();
+  }
+}
+
+/** What the signs of life tell. */
+type Beating = { by: () => unknown };
+
+/** Shows signs of life from the first moment on, also while a repeat waits for its former self. */
+async function beating<T>(work: (beating: Beating) => Promise<T>): Promise<T> {
+  const told: Beating = { by: () => undefined };
+  const beat = setInterval(() => heartbeat(told.by()), BEAT_MS);
+  try {
+    return await work(told);
+  } finally {
+    clearInterval(beat);
   }
 }
