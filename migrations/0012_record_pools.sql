@@ -69,7 +69,10 @@ BEGIN
        AND ((r.waiting > 0 AND r.active <= 0) OR (r.pause_after_failures IS NOT NULL AND r.consecutive_failures >= r.pause_after_failures AND r.paused_at IS NULL AND r.enabled))
   LOOP
     IF v_one.pause AND EXISTS (
-      SELECT 1 FROM json_to_recordset(p_outcomes) AS o(id text, status text) WHERE left(o.id, 40) = v_one.job_id AND o.status IN ('failed', 'timed_out')
+      SELECT 1 FROM json_to_recordset(p_outcomes) AS o("partitionAt" timestamptz, id text, status text) JOIN job_executions e ON e.partition_at = o."partitionAt" AND e.id = o.id
+       WHERE left(o.id, 40) = v_one.job_id AND o.status IN ('failed', 'timed_out')
+         -- only what ended just now counts; a one-off is over, there is nothing to pause
+         AND e.status = o.status AND e.finished_at = v_now AND e.trigger <> 'once'
     ) THEN
       PERFORM pause_after_failures(v_one.team, v_one.job_id, v_one.consecutive_failures);
     END IF;
