@@ -137,3 +137,5 @@ BEGIN
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off', v_function);
   END LOOP;
 END $$;
+-- Outcomes of a hundred jobs do not wait for the lock of one: its own are tried by themselves then (outcome-writer.ts).
+ALTER FUNCTION record_pool SET lock_timeout = '1s';

@@ -15,12 +15,20 @@ export type PoolOutcome = Outcome & { retryInMs: number | null };
 const GATHER_MS = 8;
 const MOST_ROWS = 100;
 const AGAIN_MS = 500;
+/** An execution's id begins with its job's. */
+const JOB_ID_LENGTH = 40;
+/** A statement that lasts longer waits for something; the next goes beside it. */
+const SLOW_MS = 200;
+const MOST_STATEMENTS = 4;
 
 type Written = { outcome: PoolOutcome; done: () => void };
 export type OutcomeWriter = ReturnType<typeof createOutcomeWriter>;
 
 export function createOutcomeWriter({ pool, recorder, log }: { pool: Pool; recorder: Recorder; log: Log }) {
   const gathered: Written[] = [];
+  /** Outcomes of jobs whose lock somebody holds for long, in their order: they wait apart from the others. */
+  const held = new Map<string, Written[]>();
+  const underway = new Set<Promise<void>>();
   let writing = false;
   let closed = false;
 
@@ -36,6 +44,7 @@ export function createOutcomeWriter({ pool, recorder, log }: { pool: Pool; recor
       } catch (error) {
         if (closed) return;
         if (!isPostgresAway(error) && isItsData(error)) return await writeEach(group, error);
+        if (isLocked(error) && new Set(group.map(jobOf)).size > 1) return await writeByJob(group);
         log.info({ outcomes: group.length, error: String(error) }, 'outcomes could not be recorded yet; they are kept and tried again');
         await sleep(AGAIN_MS * (0.75 + Math.random() / 2));
       }
@@ -62,6 +71,20 @@ export function createOutcomeWriter({ pool, recorder, log }: { pool: Pool; recor
     ]);
   }
 
+  /** Who waits for the lock of one job does so by itself. */
+  async function writeByJob(group: Written[]): Promise<void> {
+    const byJob = [...Map.groupBy(group, jobOf)];
+    await Promise.all(byJob.map(([job, ofJob]) => Promise.race([writeHeld(job, ofJob), sleep(AGAIN_MS)])));
+  }
+
+  async function writeHeld(job: string, ofJob: Written[]): Promise<void> {
+    const before = held.get(job);
+    if (before) return void before.push(...ofJob);
+    held.set(job, ofJob);
+    while (ofJob.length > 0) await write(ofJob.splice(0, MOST_ROWS));
+    held.delete(job);
+  }
+
   function tell(group: Written[], rows: PoolRecord[]): void {
     const outcomes = new Map(group.map(({ outcome }) => [outcome.id, outcome]));
     for (const row of rows) {
@@ -75,7 +98,14 @@ export function createOutcomeWriter({ pool, recorder, log }: { pool: Pool; recor
     writing = true;
     while (gathered.length > 0) {
       if (gathered.length < MOST_ROWS) await sleep(GATHER_MS);
-      await write(gathered.splice(0, MOST_ROWS));
+      const slow = new AbortController();
+      const written = write(gathered.splice(0, MOST_ROWS)).finally(() => {
+        underway.delete(written);
+        slow.abort();
+      });
+      underway.add(written);
+      await Promise.race([written, sleep(SLOW_MS, undefined, { signal: slow.signal }).catch(() => {})]);
+      if (underway.size >= MOST_STATEMENTS) await Promise.race(underway);
     }
     writing = false;
   }
@@ -84,7 +114,10 @@ export function createOutcomeWriter({ pool, recorder, log }: { pool: Pool; recor
     /** Resolves when the outcome is committed. */
     write(outcome: PoolOutcome): Promise<void> {
       return new Promise<void>((done) => {
-        gathered.push({ outcome, done });
+        const one = { outcome, done };
+        const before = held.get(jobOf(one));
+        if (before) return void before.push(one);
+        gathered.push(one);
         if (!writing) void drain();
       });
     },
@@ -94,6 +127,11 @@ export function createOutcomeWriter({ pool, recorder, log }: { pool: Pool; recor
     },
   };
 }
+
+const jobOf = ({ outcome }: Written): string => outcome.id.slice(0, JOB_ID_LENGTH);
+
+/** The lock of a job was not to be had within the time that record_pool allows, or two statements waited for each other. */
+const isLocked = (error: unknown): boolean => ['55P03', '40P01'].includes(String((error as { code?: unknown }).code ?? ''));
 
 /** Class 22 (data exception) and 54 (program limit): another try gives the same answer. */
 const isItsData = (error: unknown): boolean => /^(22|54)/.test(String((error as { code?: unknown }).code ?? ''));
