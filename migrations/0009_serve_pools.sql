@@ -63,8 +63,11 @@ BEGIN
   PERFORM 1 FROM job_runtime r
     WHERE r.job_id IN (
       SELECT e.job_id FROM job_executions e
-       WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.id >= p_from AND e.id <= p_to AND NOT e.counted
-         AND (p_after IS NULL OR e.due_at > p_after))
+       WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.id >= p_from AND e.id <= p_to
+         AND (p_after IS NULL OR e.due_at > p_after)
+         -- who is not simply claimed: their jobs are locked before any row is, as everywhere
+         AND (NOT e.counted OR e.cancel_requested_at IS NOT NULL
+              OR (e.status = 'queued' AND EXISTS (SELECT 1 FROM job_runtime b WHERE b.job_id = e.job_id AND (b.paused_at IS NOT NULL OR NOT b.enabled)))))
     ORDER BY r.job_id FOR UPDATE;
   v_now := clock_timestamp();
 
