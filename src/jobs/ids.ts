@@ -76,8 +76,8 @@ export const poolTaskQueueFor = (queue: string): string => `almanac-${queue}:poo
 /** The clock that all pooled jobs of one timing, zone, queue and team share. */
 export const pooledClockId = (timingHash: string): string => `clock_${timingHash}`;
 
-/** The pool of the one-offs that are due in the same second. */
-export const bucketPoolId = (team: string, queue: string, dueAt: Date): string => `once-${team}-${queue}-${slotText(dueAt)}`;
+/** The pool of the one-offs that are due in the same second. Neither teams nor queues have a colon, so that no two of them share an id. */
+export const bucketPoolId = (team: string, queue: string, dueAt: Date): string => `once-${team}:${queue}-${slotText(dueAt)}`;
 
 /** The pool of triggers that came together. */
 export const newGroupPoolId = (queue: string): string => `group-${queue}-${v7()}`;

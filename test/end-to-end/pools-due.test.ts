@@ -92,7 +92,7 @@ test('200 that arrive in a bucket at any moment around its service are all calle
   const { rows: known } = await almanac.pool.query(`SELECT workflow_id FROM job_executions WHERE job_id = $1 AND dispatch = 'pooled'`, [
     first.id,
   ]);
-  const bucket = known[0]?.workflow_id ?? `once-default-default-${at.slice(0, 19)}Z`;
+  const bucket = known[0]?.workflow_id ?? `once-default:default-${at.slice(0, 19)}Z`;
   // By the API while there is time to join; by SQL, as a commit that came late would leave it, from a second before it is served until a second after.
   await Promise.all(
     Array.from({ length: 200 }, async (_, n) => {

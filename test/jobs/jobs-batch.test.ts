@@ -268,7 +268,7 @@ describe('a batch', () => {
       batch.items.map(idOf),
     );
     const second = (text: string) => text.replace('.000Z', 'Z');
-    const bucket = (queue: string, text: string) => `once-default-${queue}-${second(text)}`;
+    const bucket = (queue: string, text: string) => `once-default:${queue}-${second(text)}`;
     assert.deepEqual(
       found.slice(0, 6).map((row) => (row.workflow_id === row.id ? 'own' : row.workflow_id)),
       [bucket('default', one), bucket('default', one), 'own', 'own', 'own', bucket('slow', two)],

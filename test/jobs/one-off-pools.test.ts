@@ -1,6 +1,7 @@
 /** One-offs that are due in the same second share a workflow, from the second one on (semantics.md 17). */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { bucketPoolId } from '../../src/jobs/ids.ts';
 import type { JobView } from '../../src/jobs/job-view.ts';
 import { ASYNC, CALLER, HTTP_TARGET, type JobsUnderTest, jobsUnderTest, rows } from './jobs-under-test.ts';
 
@@ -26,7 +27,7 @@ const onceOf = async (jobId: string): Promise<Once> =>
 let minutes = 10;
 /** A whole second that no other test has. */
 const nextSecond = (): Date => new Date(Math.ceil(Date.now() / 1000) * 1000 + ++minutes * 60_000);
-const bucketOf = (at: Date, queue = 'default') => `once-default-${queue}-${at.toISOString().slice(0, 19)}Z`;
+const bucketOf = (at: Date, queue = 'default') => `once-default:${queue}-${at.toISOString().slice(0, 19)}Z`;
 
 test('the first of a second has its own workflow, the others share one', async () => {
   const at = nextSecond();
@@ -53,6 +54,11 @@ test('the first of a second has its own workflow, the others share one', async (
   );
 });
 
+test('a team and a queue whose names could be cut at another place have a pool of their own', () => {
+  const at = nextSecond();
+  assert.notEqual(bucketPoolId('north', 'sea-slow', at), bucketPoolId('north-sea', 'slow', at));
+});
+
 test('another queue, a longer call or a wish of its own keeps it apart', async () => {
   const at = nextSecond();
   const schedule = { at: at.toISOString() };
@@ -64,7 +70,7 @@ test('another queue, a longer call or a wish of its own keeps it apart', async (
   ];
   for (const { id } of kept) assert.equal((await onceOf(id)).dispatch, 'dedicated');
   const asked = await create({ name: 'asked', schedule: { at: nextSecond().toISOString() }, dispatch: 'pooled' });
-  assert.match((await onceOf(asked.id)).workflow_id, /^once-default-default-/);
+  assert.match((await onceOf(asked.id)).workflow_id, /^once-default:default-/);
   assert.deepEqual(asked.dispatchChoice, { dispatch: 'pooled', reason: 'asked for' });
 });
 
