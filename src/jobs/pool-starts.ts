@@ -16,7 +16,7 @@ import { notePoolsStarted } from './pool-start-store.ts';
 const LEAD_MS = 1_000;
 /** Rows that their workflow has not claimed after this time are told its run: the controller looks for those that have none a second later. */
 const NOTE_AFTER_MS = 1_000;
-/** Whoever asks again for a pool within this time of its start, or before its rows are due, is answered from memory. */
+/** Whoever asks again for a pool within this time of its start is answered from memory; later ones ask Temporal, because an operator may have ended it (semantics.md 17). */
 const REMEMBERED_MS = 2_000;
 const MOST_REMEMBERED = 10_000;
 
@@ -43,18 +43,17 @@ export function createPoolStarts({ pool, temporal, log, inLine }: { pool: Pool; 
       .catch((error: unknown) => log.debug({ error: String(error) }, 'starts of pools could not be noted'));
   }
 
-  function remember(poolId: string, runId: string, until: number): void {
+  function remember(poolId: string, runId: string): void {
     known.delete(poolId);
-    known.set(poolId, { runId, until });
+    known.set(poolId, { runId, until: Date.now() + REMEMBERED_MS });
     if (known.size > MOST_REMEMBERED) known.delete(known.keys().next().value as string);
     note(poolId, runId);
   }
 
   async function begin(row: ExecutionStart): Promise<'started' | 'pending'> {
     try {
-      const dueAt = Date.parse(row.dueAt);
       await inLine(async () => {
-        const delayMs = dueAt - LEAD_MS - Date.now();
+        const delayMs = Date.parse(row.dueAt) - LEAD_MS - Date.now();
         const handle = await temporal.workflow.start('servePool', {
           workflowId: row.workflowId,
           taskQueue: poolTaskQueueFor(row.queue),
@@ -65,7 +64,7 @@ export function createPoolStarts({ pool, temporal, log, inLine }: { pool: Pool; 
           priority: { priorityKey: row.priority },
           ...(delayMs > 0 ? { startDelay: delayMs } : {}),
         });
-        remember(row.workflowId, handle.firstExecutionRunId, Math.max(Date.now() + REMEMBERED_MS, dueAt - LEAD_MS));
+        remember(row.workflowId, handle.firstExecutionRunId);
       });
       return 'started';
     } catch (error) {

@@ -8,6 +8,7 @@ import type { Caller } from '../../src/jobs/caller.ts';
 import { createExecutionRequests, type RequestedExecution } from '../../src/jobs/execution-requests.ts';
 import { createStarter, type Starter } from '../../src/jobs/execution-starts.ts';
 import type { ExecutionStart } from '../../src/jobs/execution-store.ts';
+import { bucketPoolId } from '../../src/jobs/ids.ts';
 import { createTriggerPools, type TriggerOffer } from '../../src/jobs/trigger-pools.ts';
 import type { AdmittedTrigger, TriggerQuestion } from '../../src/jobs/trigger-store.ts';
 import { createLog } from '../../src/log.ts';
@@ -322,15 +323,7 @@ test('rows of a process that died between commit and start are found by the cont
   const byPool = Object.groupBy(await rowsOf(job), (row) => row.workflow_id);
   assert.deepEqual(found.map((row) => row.workflowId).sort(), Object.keys(byPool).sort());
   const asked: string[] = [];
-  const counting = {
-    workflow: {
-      start: (type: string, options: WorkflowStartOptions) => {
-        asked.push(options.workflowId);
-        return temporal.workflow.start(type, options);
-      },
-    },
-  } as unknown as Client;
-  const starter = createStarter({ pool, temporal: counting, log });
+  const starter = createStarter({ pool, temporal: counted(asked), log });
   const starts = found.flatMap((row) => byPool[row.workflowId]!.map(({ id }) => ({ ...row, id })));
   assert.equal(starts.length, 30);
   const answers = await Promise.all(starts.map((row) => starter.start(row)));
@@ -352,27 +345,44 @@ test('rows of a process that died between commit and start are found by the cont
   assert.deepEqual(await unstarted(), []);
 });
 
-test('a pool that is due later begins a second before, and whoever joins it later starts nothing', async () => {
-  const starter = createStarter({ pool, temporal, log });
+test('a pool that is due later begins a second before; a thousand who join it cost one start, and those who join when it was ended start it anew', async () => {
+  const asked: string[] = [];
+  const starter = createStarter({ pool, temporal: counted(asked), log });
   const dueAt = new Date(Date.now() + 30_000);
-  const row = (id: string): ExecutionStart => ({
+  const row = (nth: number): ExecutionStart => ({
     team: 'default',
-    id,
+    id: `later ${nth}`,
     partitionAt: new Date().toISOString(),
-    workflowId: `once-default-default-${dueAt.toISOString()}`,
+    workflowId: bucketPoolId('default', 'default', dueAt),
     queue: 'default',
     dueAt: dueAt.toISOString(),
     priority: 3,
     jobName: 'later',
     dispatch: 'pooled',
   });
-  assert.equal(await starter.start(row('one')), 'started');
-  const handle = temporal.workflow.getHandle(row('one').workflowId);
+  const join = (count: number) => Promise.all(many(count, (nth) => starter.start(row(nth))));
+  assert.deepEqual(new Set(await join(500)), new Set(['started']));
+  const handle = temporal.workflow.getHandle(row(1).workflowId);
   const { runId, raw } = await handle.describe();
   const beginsAt = Number(raw.workflowExecutionInfo?.executionTime?.seconds) * 1_000;
   assert.ok(Math.abs(beginsAt - (dueAt.getTime() - 1_000)) <= 1_000, `${beginsAt} for ${dueAt.getTime()}`);
+  assert.deepEqual(new Set(await join(500)), new Set(['started']));
+  assert.equal(asked.length, 1, 'one start');
   await handle.terminate();
-  assert.equal(await starter.start(row('two')), 'started');
-  assert.equal((await handle.describe()).runId, runId, 'no other run');
+  await until(
+    'another run',
+    async () => (await join(10)).every((answer) => answer === 'started') && (await handle.describe()).runId !== runId,
+    5_000,
+  );
+  assert.equal(asked.length, 2);
   await starter.drain();
 });
+
+/** Writes down which workflows are started. */
+function counted(asked: string[]): Client {
+  const start = (type: string, options: WorkflowStartOptions) => {
+    asked.push(options.workflowId);
+    return temporal.workflow.start(type, options);
+  };
+  return { workflow: { start } } as unknown as Client;
+}
