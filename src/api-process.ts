@@ -4,7 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import manifest from '../package.json' with { type: 'json' };
 import { createAddressRules, literalAddressProblem } from './activities/targets/address-rules.ts';
 import { headerProblems } from './activities/targets/http-request-headers.ts';
-import { createApp } from './api/app.ts';
+import { type AppDeps, createApp } from './api/app.ts';
+import { rehearseHotRequests } from './api/rehearsal.ts';
 import { createExecutionRoutes } from './api/routes-executions.ts';
 import { createJobRoutes } from './api/routes-jobs.ts';
 import { createScheduleRoutes } from './api/routes-schedule.ts';
@@ -21,7 +22,7 @@ import { createSchedules } from './jobs/schedules.ts';
 import { createServices } from './jobs/services.ts';
 import { createTaskQueueBacklog } from './jobs/task-queue-backlog.ts';
 import { createLog, type Log } from './log.ts';
-import { createMetrics } from './metrics.ts';
+import { createMetrics, unreportedRequests } from './metrics.ts';
 import { missingMigrations } from './migrate.ts';
 import { createPool } from './postgres.ts';
 import { createReadiness } from './readiness.ts';
@@ -34,6 +35,8 @@ const DRAIN_BEHIND_MS = 2_000;
 const AGAIN_MS = 1_000;
 /** How long "ready" waits for the first key. */
 const KEY_FIRST_MS = 2_000;
+/** The limiter is rehearsed too; it must not be met. */
+const REHEARSAL_RATE = 1_000_000;
 /** A line per request, each written by itself, costs as much as the rest of our share of a request. */
 const ACCESS_LOG_GATHER_MS = 100;
 
@@ -86,13 +89,9 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
   const executions = createExecutions({ pool, temporal, log, config, starter });
 
   const publicUrl = config.PUBLIC_URL.replace(/\/$/, '');
-  const app = createApp({
-    config,
+  const shared: Omit<AppDeps, 'config' | 'accessLog' | 'metrics' | 'findKey'> = {
     log,
-    accessLog,
-    metrics,
     readiness,
-    findKey: keys.find,
     idempotency: {
       find: (context) => findIdempotentResponse(pool, context),
       complete: (context, response) => completeIdempotencyKey(pool, context, response),
@@ -104,7 +103,8 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
       createExecutionRoutes({ executions, publicUrl }),
     ],
     version: manifest.version,
-  });
+  };
+  const app = createApp({ ...shared, config, accessLog, metrics, findKey: keys.find });
 
   const stopping = new AbortController();
   const server = await startServer(front(app), { host: config.HOST, port: config.PORT }).catch((error: NodeJS.ErrnoException) => {
@@ -116,6 +116,15 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
   // Whoever hears "ready" may use the first key at once, unless the database is away.
   await Promise.race([ensureKey(), sleep(KEY_FIRST_MS)]);
   log.info({ host: config.HOST, port: server.port, groups: config.API_GROUPS }, 'ready');
+  void rehearseHotRequests((findKey) =>
+    createApp({
+      ...shared,
+      config: { ...config, RATE_LIMIT_PER_SECOND: REHEARSAL_RATE },
+      accessLog: createLog('api', 'silent'),
+      metrics: unreportedRequests(metrics),
+      findKey,
+    }),
+  ).then((answered) => log.debug({ answered }, 'hot requests were rehearsed'));
 
   /** The first key is there as soon as the database is. */
   async function ensureKey(): Promise<void> {

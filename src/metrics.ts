@@ -36,19 +36,7 @@ export function createMetrics(process: string) {
       registers,
     }),
     activeJobs: new Gauge({ name: 'active_jobs_gauge', help: 'Jobs by state', labelNames: ['state'], registers }),
-    apiDuration: new Histogram({
-      name: 'api_request_duration',
-      help: 'Seconds from a request to the end of its answer',
-      labelNames: ['method', 'route'],
-      buckets: API_BUCKETS_S,
-      registers,
-    }),
-    apiRequests: new Counter({
-      name: 'api_requests_total',
-      help: 'Requests answered, by route pattern and status',
-      labelNames: ['method', 'route', 'status'],
-      registers,
-    }),
+    ...requestMetrics(registers),
     scheduleLateness: new Histogram({
       name: 'schedule_lateness_seconds',
       help: 'Seconds from when an execution of a slot was due to when it started',
@@ -65,6 +53,25 @@ export function createMetrics(process: string) {
     reconcilePending: new Gauge({ name: 'reconcile_pending', help: 'Clocks whose last change is not yet in Temporal', registers }),
   };
 }
+
+const requestMetrics = (registers: Registry[]) => ({
+  apiDuration: new Histogram({
+    name: 'api_request_duration',
+    help: 'Seconds from a request to the end of its answer',
+    labelNames: ['method', 'route'],
+    buckets: API_BUCKETS_S,
+    registers,
+  }),
+  apiRequests: new Counter({
+    name: 'api_requests_total',
+    help: 'Requests answered, by route pattern and status',
+    labelNames: ['method', 'route', 'status'],
+    registers,
+  }),
+});
+
+/** The same metrics, but for requests that nobody is to hear of. */
+export const unreportedRequests = (metrics: Metrics): Metrics => ({ ...metrics, ...requestMetrics([]) });
 
 export type MetricsServer = { port: number; close: () => Promise<void> };
 

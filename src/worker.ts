@@ -5,6 +5,7 @@ import { bundleWorkflowCode, NativeConnection, Runtime, Worker, type WorkerOptio
 import { createActivities } from './activities/index.ts';
 import { openTargets } from './activities/open-targets.ts';
 import { takeOverDeadPools } from './activities/pools/dead-pools.ts';
+import { rehearsePools } from './activities/pools/rehearsal.ts';
 import { createQuarantine } from './activities/quarantine/quarantine.ts';
 import { HandlerLoadError } from './activities/targets/handler-load-error.ts';
 import type { Config } from './config.ts';
@@ -75,7 +76,7 @@ export async function startWorker(config: Config, log: Log): Promise<void> {
       })
     : null;
   const registry = registerWorker({ pool, log, queues: config.WORKER_QUEUES, handlers: targets.handlers.describe() });
-  const bundle = await workflowBundle(config);
+  const [bundle] = await Promise.all([workflowBundle(config), rehearsePools(pool, log)]);
   await takeOverDeadPools({ pool, temporal, log, queues: config.WORKER_QUEUES });
 
   try {
