@@ -23,7 +23,10 @@ CREATE INDEX job_executions_of_pool ON job_executions (workflow_id, id) WHERE di
 CREATE INDEX job_executions_once_ahead ON job_executions (queue, due_at) WHERE trigger = 'once' AND status = 'queued';
 
 -- When the jobs of a timing last moved between dedicated and pooled clocks (semantics.md 21: at most once an hour).
-ALTER TABLE timings ADD COLUMN converted_at timestamptz;
+ALTER TABLE timings
+  ADD COLUMN converted_at timestamptz,
+  -- and which way; those that are left follow without waiting for the hour
+  ADD COLUMN converted_to text CHECK (converted_to IN ('dedicated', 'pooled'));
 CREATE INDEX clock_members_open_by_timing ON clock_members (timing_hash) WHERE valid_to = 'infinity';
 
 -- What a workflow start needs to know of a row. For a pooled row it is the pool's workflow that is started.
@@ -53,7 +56,7 @@ BEGIN
           reconcile_at = CASE WHEN c.paused OR c.deleted_at IS NOT NULL THEN now() ELSE c.reconcile_at END,
           failures = CASE WHEN c.paused OR c.deleted_at IS NOT NULL THEN 0 ELSE c.failures END,
           next_check_at = least(c.next_check_at, excluded.next_check_at),
-          checked_until = CASE WHEN c.deleted_at IS NULL AND c.empty_since IS NULL THEN c.checked_until ELSE excluded.checked_until END,
+          -- it is checked from where its check had come to: members who left it may have a slot without a row
           empty_since = NULL, deleted_at = NULL
     RETURNING c.generation, c.observed_generation, c.generation <> c.observed_generation;
 END $$;
