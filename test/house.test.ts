@@ -214,6 +214,7 @@ describe('tests', () => {
       'test/deploy',
       'test/bench',
       'test/end-to-end',
+      'test/behaviour',
       'test/chaos',
       'test/migrations',
       'test/scripts',
