@@ -8,6 +8,7 @@ import type { Starter } from './execution-starts.ts';
 import { type ExecutionRow, type ExecutionView, executionView } from './execution-view.ts';
 import { claimIdempotencyKey, type IdempotencyContext } from './idempotency.ts';
 import { newExecutionId, partitionAtOf } from './ids.ts';
+import { moveToPool } from './pool-start-store.ts';
 import { acceptedOrRefused, requestedRow } from './requested-row.ts';
 import { createTriggerGroups } from './trigger-groups.ts';
 import { createTriggerPools, type TriggerOffer } from './trigger-pools.ts';
@@ -41,7 +42,7 @@ export type AcceptedBatch = {
 type Written = { offered: TriggerOffer; questions: TriggerQuestion[]; admitted: AcceptedTrigger[] };
 
 export function createExecutionRequests({ pool, config, starter }: { pool: Pool; config: Config; starter: Starter }) {
-  const pools = createTriggerPools(starter);
+  const pools = createTriggerPools(starter, (rows, from, to) => moveToPool(pool, rows, from, to));
   const groups = createTriggerGroups({ pool, pools });
   const viewOf = (row: ExecutionRow): ExecutionView => executionView(row, config);
 

@@ -4,6 +4,9 @@
  * A workflow costs Temporal about as much for one execution as for hundreds. So, per team and queue, a group is started at once when none was started lately; whoever
  * comes right after gathers in the next one until the pause between two starts is over. One trigger by itself is in nobody's company: it has a workflow of its own, at once.
  * The rows are committed before they are told here; a process that dies now leaves them to the controller.
+ *
+ * A statement may take so long (it waits for the lock of a job) that the group it was offered has been started without it. That workflow may be at its calls for many
+ * seconds, or have ended, so that its late rows are given a group of their own.
  */
 import { v7 } from 'uuid';
 import type { Starter } from './execution-starts.ts';
@@ -15,8 +18,9 @@ import { type AdmittedTrigger, startOf, type TriggerQuestion } from './trigger-s
 const PAUSE_MS = 50;
 const LONG_PAUSE_MS = 100;
 const LARGE_ROWS = 100;
-/** The next group gathers as long as the start before it is under way, but no longer than this; asked again so often. */
+/** The next group gathers as long as the start before it is under way, but no longer than this. */
 const SLOW_START_MS = 500;
+/** So often an open group is looked at, when it could not be closed. */
 const AGAIN_MS = 10;
 /** A group with so many rows is started, whatever the pause says. */
 const MOST_ROWS = 500;
@@ -38,8 +42,6 @@ type Group = {
   place: Place;
   first: ExecutionStart | null;
   rows: number;
-  /** Rows that were there when its workflow was last started. */
-  told: number;
   promised: number;
   state: 'open' | 'closed' | 'started';
   sent: () => void;
@@ -51,7 +53,11 @@ export type TriggerOffer = { team: string; open: Record<string, string>; fresh: 
 
 export type TriggerPools = ReturnType<typeof createTriggerPools>;
 
-export function createTriggerPools(starter: Pick<Starter, 'start' | 'startSoon' | 'startPoolAgain' | 'behind'>) {
+/** @param move gives rows that nobody has begun yet to another pool; answers how many those were. */
+export function createTriggerPools(
+  starter: Pick<Starter, 'start' | 'startSoon' | 'startPoolAgain' | 'behind'>,
+  move: (rows: readonly ExecutionStart[], from: string, to: string) => Promise<number>,
+) {
   const teams = new Map<string, Map<string, Place>>();
 
   /** To be taken before a statement, and given back after it: with what it has committed, or with nothing. */
@@ -71,6 +77,7 @@ export function createTriggerPools(starter: Pick<Starter, 'start' | 'startSoon' 
   /** Starts what a statement has committed: those with a workflow of their own now, the others with their group. Without arguments it has committed nothing. */
   function giveBack(offered: TriggerOffer, questions: readonly TriggerQuestion[] = [], admitted: readonly AdmittedTrigger[] = []): void {
     const groups = new Map(offered.groups.map((group) => [group.id, group]));
+    const late = new Map<Group, ExecutionStart[]>();
     for (const group of offered.groups) group.promised--;
     for (const [nth, one] of admitted.entries()) {
       if (one.verdict !== 'run' || one.ended) continue;
@@ -86,15 +93,19 @@ export function createTriggerPools(starter: Pick<Starter, 'start' | 'startSoon' 
         place.open ??= group;
         groups.set(group.id, group);
       }
+      if (group.state === 'started') {
+        const rows = late.get(group) ?? [];
+        late.set(group, rows);
+        rows.push(startOf(questions[nth]!, one));
+        continue;
+      }
       group.rows++;
       if (!group.first) gather(group, startOf(questions[nth]!, one));
     }
+    for (const [group, rows] of late) void starter.behind(startApart(group, rows));
     for (const group of groups.values()) {
-      // its workflow may have looked for rows before these were there
-      if (group.state === 'started' && group.rows > group.told) starter.startPoolAgain(group.first!);
-      if (group.rows >= MOST_ROWS || msToPause(group.place) <= 0) close(group);
+      if (group.rows > 0 && (group.rows >= MOST_ROWS || msToPause(group.place) <= 0)) close(group);
       if (group.state === 'closed' && group.promised === 0) start(group);
-      group.told = group.rows;
     }
   }
 
@@ -120,11 +131,10 @@ export function createTriggerPools(starter: Pick<Starter, 'start' | 'startSoon' 
     place.warmAt = performance.now();
   }
 
-  /** It is closed when the pause is over; without one that is in this very turn. */
+  /** It is closed by whoever adds to it when there is no pause to wait for, and else when that is over. */
   function newGroup(id: string, place: Place): Group {
-    const group: Group = { id, place, first: null, rows: 0, told: 0, promised: 0, state: 'open', sent: () => {} };
-    const waitMs = msToPause(place);
-    if (waitMs > 0) setTimeout(ripen, waitMs, group);
+    const group: Group = { id, place, first: null, rows: 0, promised: 0, state: 'open', sent: () => {} };
+    setTimeout(ripen, Math.max(msToPause(place), AGAIN_MS), group);
     return group;
   }
 
@@ -135,24 +145,29 @@ export function createTriggerPools(starter: Pick<Starter, 'start' | 'startSoon' 
         group.sent = resolve;
       }),
     );
-    if (group.state === 'closed') setTimeout(start, PATIENCE_MS, group);
   }
 
+  /** Looks at a group until it is closed. One without rows stays open as long as somebody may add to it, and is forgotten after that. */
   function ripen(group: Group): void {
-    if (group.state === 'open' && msToPause(group.place) > 0) setTimeout(ripen, AGAIN_MS, group);
+    if (group.state !== 'open') return;
+    const isEmpty = group.rows === 0;
+    if (isEmpty && group.promised === 0) shut(group);
+    else if (isEmpty || msToPause(group.place) > 0) setTimeout(ripen, AGAIN_MS, group);
     else close(group);
   }
 
-  /** Nobody joins any more; what is promised is waited for. */
+  function shut(group: Group): void {
+    group.state = 'closed';
+    if (group.place.open === group) group.place.open = null;
+  }
+
+  /** Nobody joins any more; what is promised is waited for. It has rows. */
   function close(group: Group): void {
     if (group.state !== 'open') return;
-    group.state = 'closed';
+    shut(group);
     const { place } = group;
-    if (place.open === group) place.open = null;
-    if (group.rows > 0) {
-      place.startedAt = performance.now();
-      place.startedRows = group.rows;
-    }
+    place.startedAt = performance.now();
+    place.startedRows = group.rows;
     if (group.promised === 0) start(group);
     else setTimeout(start, PATIENCE_MS, group);
   }
@@ -160,10 +175,24 @@ export function createTriggerPools(starter: Pick<Starter, 'start' | 'startSoon' 
   function start(group: Group): void {
     if (group.state !== 'closed' || !group.first) return;
     group.state = 'started';
-    group.told = group.rows;
     group.place.starting++;
     void starter.behind(starter.start(group.first)).finally(() => group.place.starting--);
     group.sent();
+  }
+
+  /** Starts rows that came after their group was started; those that its workflow has begun meanwhile stay there. */
+  async function startApart({ id, place }: Group, rows: readonly ExecutionStart[]): Promise<void> {
+    const first = rows[0]!;
+    const fresh = newGroupPoolId(first.queue);
+    place.starting++;
+    try {
+      if ((await move(rows, id, fresh)) > 0) await starter.start({ ...first, workflowId: fresh });
+    } catch {
+      // they are where they were: their workflow finds them when its calls are over, or begins again
+      starter.startPoolAgain(first);
+    } finally {
+      place.starting--;
+    }
   }
 
   /** Not more than 0: a group may be started. */

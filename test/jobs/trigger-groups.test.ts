@@ -8,9 +8,9 @@ import type { Caller } from '../../src/jobs/caller.ts';
 import { createExecutionRequests, type RequestedExecution } from '../../src/jobs/execution-requests.ts';
 import { createStarter, type Starter } from '../../src/jobs/execution-starts.ts';
 import type { ExecutionStart } from '../../src/jobs/execution-store.ts';
-import { bucketPoolId } from '../../src/jobs/ids.ts';
-import { createTriggerPools, type TriggerOffer } from '../../src/jobs/trigger-pools.ts';
-import type { AdmittedTrigger, TriggerQuestion } from '../../src/jobs/trigger-store.ts';
+import { bucketPoolId, partitionAtOf } from '../../src/jobs/ids.ts';
+import { moveToPool } from '../../src/jobs/pool-start-store.ts';
+import { beginPool } from '../../src/jobs/pools/pool-store.ts';
 import { createLog } from '../../src/log.ts';
 import { createPool, type Pool } from '../../src/postgres.ts';
 import { createTemporalClient } from '../../src/temporal.ts';
@@ -212,37 +212,6 @@ test('groups of one queue are started with a pause between them, however many st
   assert.deepEqual(new Set((await rowsOf(job)).map((row) => row.workflow_id)).size, 2);
 });
 
-test('rows of a slow statement that come after their group was started have it started again', async () => {
-  const calls: string[] = [];
-  const pools = createTriggerPools({
-    start: async (row) => {
-      calls.push(`start ${row.workflowId}`);
-      return 'started';
-    },
-    startSoon: (row) => void calls.push(`own ${row?.id}`),
-    startPoolAgain: (row) => void calls.push(`again ${row.workflowId}`),
-    behind: (work) => work,
-  });
-  const question = { team: 'default', id: 'one', partitionAt: new Date() } as TriggerQuestion;
-  const shared = (id: string) => ({ verdict: 'run', ended: null, pool: id, queue: 'default', due_at: new Date() }) as AdmittedTrigger;
-  const commit = (offered: TriggerOffer, id: string, count: number) =>
-    pools.giveBack(
-      offered,
-      many(count, () => question),
-      many(count, () => shared(id)),
-    );
-  commit(pools.offer('default'), 'first', 8);
-  assert.deepEqual(calls, ['start first'], 'at once');
-  const [quick, slow] = [pools.offer('default'), pools.offer('default')];
-  const { default: second } = quick.open;
-  assert.equal(slow.open.default, second);
-  commit(quick, second!, 3);
-  await until('patience with the slow one is over', async () => calls.length === 2);
-  commit(slow, second!, 2);
-  assert.deepEqual(calls.slice(1), [`start ${second}`, `again ${second}`]);
-  pools.giveBack(pools.offer('default'));
-});
-
 test('a statement that waits for the lock of one job does not keep the triggers of others', async () => {
   const [locked, other] = [await poolableJob(), await poolableJob()];
   const { ask } = requests();
@@ -268,6 +237,60 @@ test('a statement that waits for the lock of one job does not keep the triggers 
   } finally {
     holder.release();
   }
+});
+
+test('rows of a statement that waited until their group was started have a group of their own, unless they were begun there', async () => {
+  const [locked, other] = [await poolableJob(), await poolableJob()];
+  const { ask, started } = requests();
+  await Promise.all(many(40, () => ask.one(caller, other, PLAIN)));
+  await until('the first group is started', async () => started.length === 1);
+  const holder = await pool.connect();
+  try {
+    await holder.query('BEGIN');
+    await holder.query('SELECT 1 FROM job_runtime WHERE job_id = $1 FOR UPDATE', [locked]);
+    const slow = Promise.all([ask.one(caller, locked, PLAIN), ask.one(caller, locked, PLAIN)]);
+    await until('its statement waits', async () => {
+      const { rows } = await pool.query(
+        `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%admit_triggers%'`,
+      );
+      return rows.length === 1;
+    });
+    const quick = await ask.one(caller, other, PLAIN);
+    await until('the group of both is started', async () => started.some((row) => row.workflowId === quick.workflowId));
+    await holder.query('ROLLBACK');
+    await slow;
+    const late = await until('a group of its own', async () => started.find((row) => row.id.startsWith(locked)));
+    assert.notEqual(late.workflowId, quick.workflowId);
+    assert.deepEqual(new Set((await rowsOf(locked)).map((row) => row.workflow_id)), new Set([late.workflowId]));
+    assert.ok(
+      (await rowsOf(other)).every((row) => row.workflow_id !== late.workflowId),
+      'the others are where they were',
+    );
+  } finally {
+    holder.release();
+  }
+});
+
+test('only rows that nobody has begun are moved to another pool', async () => {
+  const job = await poolableJob();
+  const { ask } = requests();
+  const views = await Promise.all(many(3, () => ask.one(caller, job, PLAIN)));
+  const from = views[0]!.workflowId!;
+  await pool.query(`UPDATE job_executions SET run_id = 'run-1' WHERE workflow_id = $1`, [from]);
+  const ids = (await rowsOf(job)).map((row) => row.id);
+  const begun = { team: 'default', pool: from, runId: 'run-1', chunk: '1@test', priority: 3, bufferLimit: 100 };
+  await beginPool(pool, { ...begun, from: ids[0]!, to: ids[0]! });
+  const rows = ids.map((id) => ({ id, partitionAt: partitionAtOf(id)!.toISOString() }));
+  assert.equal(await moveToPool(pool, rows, 'group-default-other', 'group-default-to'), 0);
+  assert.equal(await moveToPool(pool, rows, from, 'group-default-to'), 2);
+  assert.deepEqual(
+    (await rowsOf(job)).map((row) => [row.workflow_id, row.run_id]),
+    [
+      [from, 'run-1'],
+      ['group-default-to', null],
+      ['group-default-to', null],
+    ],
+  );
 });
 
 test('10,000 inputs are 10,000 rows in a few seconds, in pools, with one event', async () => {
