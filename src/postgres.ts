@@ -29,8 +29,18 @@ export function createPool(
   return pool;
 }
 
-/** Runs `work` in one transaction; commits when it returns, rolls back when it throws. */
-export async function inTransaction<T>(pool: Pool, work: (transaction: Transaction) => Promise<T>): Promise<T> {
+/** A transaction that asks nothing for this long belongs to a process that is frozen: it must not hold its locks until that goes on. */
+const IDLE_MS = 10_000;
+
+/**
+ * Runs `work` in one transaction; commits when it returns, rolls back when it throws. Postgres ends one that asks nothing for ten seconds.
+ * @param options.idleMs longest time between two statements; 0: any. For locks that are meant to be held by doing nothing.
+ */
+export async function inTransaction<T>(
+  pool: Pool,
+  work: (transaction: Transaction) => Promise<T>,
+  { idleMs = IDLE_MS }: { idleMs?: number } = {},
+): Promise<T> {
   const client = await pool.connect();
   let broken: Error | undefined;
   const onError = (error: Error) => {
@@ -38,7 +48,8 @@ export async function inTransaction<T>(pool: Pool, work: (transaction: Transacti
   };
   client.on('error', onError);
   try {
-    await client.query('BEGIN');
+    // both in one round trip
+    await client.query(`BEGIN; SET LOCAL idle_in_transaction_session_timeout = ${idleMs}`);
     const result = await work(client);
     await client.query('COMMIT');
     return result;
@@ -53,7 +64,7 @@ export async function inTransaction<T>(pool: Pool, work: (transaction: Transacti
   }
 }
 
-/** Besides the network's words: a server that starts or stops (57P0x), has no connection left (53300), or whose database is still to be made (3D000). */
+/** Besides the network's words: a server that starts or stops (57P0x), has no connection left (53300), has ended an idle transaction (25P03), or whose database is still to be made (3D000). */
 const AWAY_CODES = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -65,6 +76,7 @@ const AWAY_CODES = new Set([
   '57P02',
   '57P03',
   '53300',
+  '25P03',
   '3D000',
 ]);
 

@@ -1,0 +1,47 @@
+/** Transactions, and those whose process does not go on with them. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { readConfig } from '../src/config.ts';
+import { alone } from '../src/controller/alone.ts';
+import { createLog } from '../src/log.ts';
+import { createPool, inTransaction, isPostgresAway, type Pool, type Queryable } from '../src/postgres.ts';
+import { seedJob } from './support/seed.ts';
+import { createTestDatabase } from './support/stack.ts';
+
+let pool: Pool;
+let drop: () => Promise<void>;
+before(async () => {
+  const database = await createTestDatabase();
+  pool = createPool(readConfig({ DATABASE_URL: database.url }), createLog('test', 'silent'), 'test');
+  drop = database.drop;
+});
+after(async () => {
+  await pool.end();
+  await drop();
+});
+
+const idleOf = async (database: Queryable) =>
+  (await database.query('SHOW idle_in_transaction_session_timeout')).rows[0].idle_in_transaction_session_timeout;
+
+test('a transaction of a process that stands still is ended by Postgres, and its locks are free', { timeout: 30_000 }, async () => {
+  const job = await seedJob(pool);
+  const lock = 'SELECT 1 FROM job_runtime WHERE job_id = $1 FOR UPDATE';
+  const work = inTransaction(
+    pool,
+    async (transaction) => {
+      await transaction.query(lock, [job.id]);
+      await pool.query(lock, [job.id]);
+      await transaction.query(lock, [job.id]);
+    },
+    { idleMs: 100 },
+  );
+  await assert.rejects(work, (error) => isPostgresAway(error));
+});
+
+test('ten seconds without a question end a transaction, and nothing else; one that is alone may idle for as long as it lasts', async () => {
+  assert.equal(await inTransaction(pool, idleOf), '10s');
+  const connections = new Set<Queryable>();
+  pool.on('acquire', (connection) => connections.add(connection));
+  assert.equal(await alone(pool, 'test', () => idleOf([...connections][0]!)), '0');
+  for (const connection of connections) assert.equal(await idleOf(connection), '0');
+});
