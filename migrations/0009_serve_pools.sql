@@ -42,12 +42,12 @@ CREATE FUNCTION note_lost(p_team text, p_rows job_executions[]) RETURNS void LAN
 $$;
 
 -- Claims the due rows of a range of a pool, for the run that serves it: queued ones, and those whose call has no outcome any more (nobody else serves this range).
--- One-offs are admitted with it. What can't run is ended here: cancelled, paused, skipped by overlap.
+-- One-offs are admitted with it. What can't simply be claimed is refused: its job has to be locked first, and no job is ever locked by who holds rows (refuse_pool).
 --   p_ids    only these, and only those that are queued (they were put back); null: the whole range
 --   p_after  only what has come due since, and only what is queued; null: whatever is due
--- decision: run (claimed: make the call now) | stopped (ended, or waits, or is somebody else's; `released` may go on)
+-- decision: run (claimed: make the call now) | refused (only its id is told)
 CREATE FUNCTION begin_pool(
-  p_team text, p_pool text, p_run_id text, p_chunk text, p_priority smallint, p_from text, p_to text, p_ids text[], p_after timestamptz, p_buffer_limit integer
+  p_team text, p_pool text, p_run_id text, p_chunk text, p_priority smallint, p_from text, p_to text, p_ids text[], p_after timestamptz
 ) RETURNS TABLE (decision text, id text, attempt integer, tries integer, due_at timestamptz, slot timestamptz, generation bigint, job_name text, input json, has_input boolean,
                timeout_ms bigint, max_attempts integer, trigger text, started_at timestamptz, released json)
 LANGUAGE plpgsql AS $$
@@ -56,19 +56,17 @@ DECLARE
   v_now     timestamptz;
   v_lost    job_executions[];
   v_rows    job_executions[];
-  v_row     record;
-  v_admit   record;
-  v_claim   record;
+  v_locked  text[];
 BEGIN
-  PERFORM 1 FROM job_runtime r
-    WHERE r.job_id IN (
+  SELECT array_agg(l.job_id) INTO v_locked FROM (
+    SELECT r.job_id FROM job_runtime r WHERE r.job_id IN (
       SELECT e.job_id FROM job_executions e
        WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.id >= p_from AND e.id <= p_to
          AND (p_after IS NULL OR e.due_at > p_after)
          -- who is not simply claimed: their jobs are locked before any row is, as everywhere
          AND (NOT e.counted OR e.cancel_requested_at IS NOT NULL
               OR (e.status = 'queued' AND EXISTS (SELECT 1 FROM job_runtime b WHERE b.job_id = e.job_id AND (b.paused_at IS NOT NULL OR NOT b.enabled)))))
-    ORDER BY r.job_id FOR UPDATE;
+    ORDER BY r.job_id FOR UPDATE) l;
   v_now := clock_timestamp();
 
   WITH due AS MATERIALIZED (
@@ -80,7 +78,8 @@ BEGIN
        AND (p_after IS NULL OR (e.status = 'queued' AND e.due_at > p_after))
        AND (e.status = 'running' OR NOT (
              (r.paused_at IS NOT NULL AND (e.trigger IN ('schedule', 'once') OR r.block_manual)) OR (NOT r.enabled AND e.trigger IN ('schedule', 'once'))))
-       AND (e.counted OR ((r.overlap = 'allow_all' OR r.active + r.waiting <= 0) AND v_now <= e.slot + late_after()))
+       -- who joined since then is refused: the policy is asked under the job's lock
+       AND (e.counted OR (e.job_id IN (SELECT unnest(v_locked)) AND (r.overlap = 'allow_all' OR r.active + r.waiting <= 0) AND v_now <= e.slot + late_after()))
   ), claimed AS (
     UPDATE job_executions e
        SET run_id = p_run_id, chunk = p_chunk, status = 'running', attempt = e.attempt + 1, started_at = coalesce(e.started_at, v_now), counted = true,
@@ -98,12 +97,33 @@ BEGIN
     SELECT 'run', e.id, e.attempt, e.tries, e.due_at, e.slot, e.generation, e.job_name, e.input, e.has_input, e.timeout_ms, e.max_attempts, e.trigger, e.started_at, NULL::json
       FROM unnest(v_rows) e;
 
-  -- What was refused: say so where it is final.
-  FOR v_row IN
-    SELECT e.partition_at, e.id, e.counted FROM job_executions e
+  RETURN QUERY
+    SELECT 'refused', e.id, NULL::integer, NULL::integer, NULL::timestamptz, NULL::timestamptz, NULL::bigint, NULL::text, NULL::json, NULL::boolean, NULL::bigint, NULL::integer,
+           NULL::text, NULL::timestamptz, NULL::json
+      FROM job_executions e
      WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.id >= p_from AND e.id <= p_to
        AND e.team = p_team AND e.priority = p_priority AND NOT e.waiting AND e.due_at <= v_now AND (e.status = 'queued' OR e.cancel_requested_at IS NOT NULL)
        AND (p_ids IS NULL OR e.id = ANY (p_ids)) AND (p_after IS NULL OR e.due_at > p_after)
+     ORDER BY e.id;
+END $$;
+
+-- Says of rows that begin_pool refused what becomes of them, one by one and under the lock of their jobs: cancelled, paused, skipped by overlap, waiting; or claimed after all.
+-- decision: run (claimed: make the call now) | stopped (ended, or is somebody else's; `released` may go on). No row: it waits, was skipped, or was begun elsewhere meanwhile.
+CREATE FUNCTION refuse_pool(p_team text, p_pool text, p_run_id text, p_chunk text, p_partitions timestamptz[], p_ids text[], p_buffer_limit integer)
+RETURNS TABLE (decision text, id text, attempt integer, tries integer, due_at timestamptz, slot timestamptz, generation bigint, job_name text, input json, has_input boolean,
+               timeout_ms bigint, max_attempts integer, trigger text, started_at timestamptz, released json)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  v_row     record;
+  v_admit   record;
+  v_claim   record;
+BEGIN
+  PERFORM 1 FROM job_runtime r WHERE r.team = p_team AND r.job_id IN (SELECT left(p.id, 40) FROM unnest(p_ids) AS p (id)) ORDER BY r.job_id FOR UPDATE;
+  FOR v_row IN
+    SELECT e.partition_at, e.id, e.counted FROM unnest(p_partitions, p_ids) AS p (partition_at, id)
+      JOIN job_executions e ON e.partition_at = p.partition_at AND e.id = p.id
+     WHERE e.workflow_id = p_pool AND e.team = p_team AND e.status IN ('queued', 'running') AND NOT e.waiting
      ORDER BY e.id
   LOOP
     IF NOT v_row.counted THEN
@@ -115,7 +135,9 @@ BEGIN
         CONTINUE;
       END IF;
     END IF;
-    UPDATE job_executions e SET run_id = p_run_id, chunk = p_chunk WHERE e.partition_at = v_row.partition_at AND e.id = v_row.id AND e.workflow_id = p_pool;
+    UPDATE job_executions e SET run_id = p_run_id, chunk = p_chunk
+     WHERE e.partition_at = v_row.partition_at AND e.id = v_row.id AND e.workflow_id = p_pool AND (e.status = 'queued' OR e.cancel_requested_at IS NOT NULL);
+    IF NOT FOUND THEN CONTINUE; END IF;
     SELECT c.*, e.tries AS tries_done INTO v_claim
       FROM job_executions e, LATERAL claim_execution(p_team, e.partition_at, e.id, p_run_id, e.tries + 1) c
      WHERE e.partition_at = v_row.partition_at AND e.id = v_row.id;
@@ -154,7 +176,7 @@ BEGIN
   v_late := v_now > p_nominal + late_after();
 
   -- an earlier run of this slot may have admitted them
-  RETURN QUERY SELECT * FROM begin_pool(p_team, p_pool, p_run_id, p_chunk, p_priority, p_from || '-' || v_text, p_to || '-' || v_text, NULL, NULL, p_buffer_limit);
+  RETURN QUERY SELECT * FROM begin_pool(p_team, p_pool, p_run_id, p_chunk, p_priority, p_from || '-' || v_text, p_to || '-' || v_text, NULL, NULL);
 
   FOR v_job IN
     SELECT r.job_id, r.overlap FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id
@@ -207,14 +229,21 @@ BEGIN
     FROM inserted i WHERE i.status = 'running';
 END $$;
 
--- Gives claims back whose call was not made: the worker is stopping, or the target's line is long. They count for nothing.
-CREATE FUNCTION put_back(p_team text, p_partitions timestamptz[], p_ids text[], p_attempts integer[]) RETURNS void LANGUAGE plpgsql AS $$
+-- Gives claims back whose call was not made: the worker is stopping, or the target's line is long. They count for nothing. Only with the claim's own `chunk`: numbers of claims
+-- that were given back are taken again, perhaps by somebody else, before a repeat of this comes.
+-- Answers which of them somebody has asked to cancel meanwhile: they are nobody's call now, and end at once.
+CREATE FUNCTION put_back(p_team text, p_chunk text, p_partitions timestamptz[], p_ids text[], p_attempts integer[]) RETURNS TABLE (id text) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
 BEGIN
   UPDATE job_executions e
      SET status = 'queued', attempt = e.attempt - 1, started_at = CASE WHEN e.attempt = 1 THEN NULL ELSE e.started_at END
     FROM unnest(p_partitions, p_ids, p_attempts) AS p (partition_at, id, attempt)
-   WHERE e.partition_at = p.partition_at AND e.id = p.id AND e.team = p_team AND e.attempt = p.attempt AND e.status = 'running'
+   WHERE e.partition_at = p.partition_at AND e.id = p.id AND e.team = p_team AND e.attempt = p.attempt AND e.chunk = p_chunk AND e.status = 'running'
      AND e.workflow_id <> e.id;
+  -- also those that a former statement has given back whose answer was lost
+  RETURN QUERY
+    SELECT e.id FROM unnest(p_partitions, p_ids) AS p (partition_at, id) JOIN job_executions e ON e.partition_at = p.partition_at AND e.id = p.id
+     WHERE e.team = p_team AND e.status = 'queued' AND e.cancel_requested_at IS NOT NULL;
 END $$;
 
 -- Plans as in 0005. They are kept, and the first is made while the tables are empty: rows are found by key all the same, and never by reading a table.
@@ -224,7 +253,7 @@ DECLARE
 BEGIN
   FOR v_function IN
     SELECT p.oid::regprocedure FROM pg_proc p
-     WHERE p.pronamespace = current_schema()::regnamespace AND p.proname IN ('plan_pool_slot', 'plan_pool', 'next_due_of_pool', 'begin_pool', 'begin_pool_slot', 'put_back')
+     WHERE p.pronamespace = current_schema()::regnamespace AND p.proname IN ('plan_pool_slot', 'plan_pool', 'next_due_of_pool', 'begin_pool', 'refuse_pool', 'begin_pool_slot', 'put_back')
   LOOP
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off', v_function);
   END LOOP;

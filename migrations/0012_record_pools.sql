@@ -31,7 +31,7 @@ BEGIN
            result = coalesce(o.result, e.result), error = CASE WHEN o.status = 'succeeded' THEN NULL ELSE coalesce(o.error, e.error) END
       FROM o
      WHERE e.partition_at = o."partitionAt" AND e.id = o.id AND e.team = o.team AND e.status IN ('queued', 'running') AND e.counted AND NOT e.waiting
-       AND (e.attempt = o.attempt OR o.status = 'succeeded') AND (o.final OR o.status = 'succeeded')
+       AND ((e.attempt = o.attempt AND e.status = 'running') OR o.status = 'succeeded') AND (o.final OR o.status = 'succeeded')
     RETURNING e.partition_at, e.id, e.team, e.job_id, e.job_name, e.status, e.reason, e.trigger, e.slot, e.started_at, e.due_at, o.n, o.attempt, o."startedAt" AS call_started,
               o."finishedAt" AS call_finished, o."responseStatus" AS response_status, o.error, o.worker
   ), attempts AS (
@@ -96,6 +96,8 @@ BEGIN
 END $$;
 
 -- One outcome as record_outcomes takes it; if the row stays open for a next try, it leaves its pool.
+-- A claim of which a later one was put back has its number again, but was lost when the later one was taken: what fails under it comes too late (semantics.md 3). The row is queued
+-- in its pool, and whoever serves that makes the call again; were it promoted instead, the same attempt would be told both as lost and as failed.
 CREATE FUNCTION record_promoting(p_team text, p_partition_at timestamptz, p_id text, p_attempt integer, p_outcome json, p_retry_in_ms double precision)
 RETURNS TABLE (id text, applied boolean, status text, reason text, job_name text, trigger text, started_at timestamptz, finished_at timestamptz, due_at timestamptz, released json)
 LANGUAGE plpgsql AS $$
@@ -104,6 +106,12 @@ DECLARE
   v_recorded  record;
   v_row       job_executions%ROWTYPE;
 BEGIN
+  IF p_outcome ->> 'status' <> 'succeeded' THEN
+    RETURN QUERY
+      SELECT e.id, false, e.status, e.reason, e.job_name, e.trigger, e.started_at, e.finished_at, e.due_at, NULL::json FROM job_executions e
+       WHERE e.partition_at = p_partition_at AND e.id = p_id AND e.team = p_team AND e.status = 'queued';
+    IF FOUND THEN RETURN; END IF;
+  END IF;
   SELECT * INTO v_recorded FROM record_outcomes(json_build_array(p_outcome)) r;
   IF v_recorded.applied AND v_recorded.status = 'running' THEN
     UPDATE job_executions e

@@ -13,6 +13,7 @@ import type { PoolRange, ServeInput } from '../../workflows/pool-activities.ts';
 import { withPatience } from '../patience.ts';
 import type { Recorder } from '../record.ts';
 import type { CallLines, Place } from './call-lines.ts';
+import { chunkOf } from './chunk.ts';
 import type { Definition, Definitions, Services } from './definitions.ts';
 import type { Company, PooledCall } from './pooled-call.ts';
 import type { RangeReader } from './range-reader.ts';
@@ -49,7 +50,8 @@ export function openSession(
   longestMs: number,
 ) {
   const { team } = input;
-  const { isLocal, workflowExecution } = activityInfo();
+  const { activityId, isLocal, workflowExecution } = activityInfo();
+  const chunk = chunkOf(activityId);
   // a local activity has nobody to report to
   const company: Company = {
     stop: cancellationSignal(),
@@ -63,7 +65,7 @@ export function openSession(
   const until = performance.now() + longestMs;
   const open = new Set<Promise<void>>();
   const parked = new Map<string, Claimed[]>();
-  let back: { claims: Claimed[]; done: Promise<void> } | null = null;
+  let back: { claims: Claimed[]; done: Promise<Set<string>> } | null = null;
   let failure: unknown = null;
   let calls = 0;
   let waiting = 0;
@@ -80,15 +82,16 @@ export function openSession(
     open.add(tracked);
   };
 
-  async function place(range: PoolRange, rows: BegunCall[], places: Place[] = []): Promise<void> {
-    for (const row of rows) if (row.decision === 'stopped') recorder.startReleased(row.released);
-    calls += rows.length;
-    const run = rows.filter((row) => row.decision === 'run');
+  async function place(range: PoolRange, begun: BegunCall[], places: Place[] = []): Promise<void> {
+    const { refused = [], stopped = [], run = [] } = Object.groupBy(begun, (row) => row.decision);
+    if (refused.length > 0) track(reader.refuse(input, range, refused).then((rows) => place(range, rows)));
+    for (const row of stopped) recorder.startReleased(row.released);
+    calls += stopped.length + run.length;
     const known = run.length === 0 ? null : await definitions.of(team, run);
     for (const row of run) {
       const definition = known!.of.get(row);
       if (!definition) {
-        track(closeOrphan(row));
+        track(close(row, 'failed', { type: 'lost', message: 'the definition of the job is gone' }));
         continue;
       }
       const claimed = { row, definition, services: known!.services, range };
@@ -111,7 +114,8 @@ export function openSession(
     const at = await lines.take(claimed.definition.line, claimed.range.priority, PATIENCE_MS, noMore);
     waiting -= 1;
     if (at) return await call(claimed, at);
-    await giveBack(claimed);
+    const cancelled = await giveBack(claimed);
+    if (cancelled.has(claimed.row.id)) return await close(claimed.row, 'cancelled', null);
     calls -= 1;
     if (isOver()) {
       left = true;
@@ -126,14 +130,14 @@ export function openSession(
     }
   }
 
-  /** Gathers claims for a moment and gives them back in one statement. */
-  function giveBack(claimed: Claimed): Promise<void> {
+  /** Gathers claims for a moment and gives them back in one statement; answers which of them were cancelled meanwhile. */
+  function giveBack(claimed: Claimed): Promise<Set<string>> {
     if (!back) {
       const claims: Claimed[] = [];
       const done = sleep(GATHER_MS).then(() => {
         back = null;
         const rows = claims.map(({ row }) => ({ partitionAt: partitionAtOf(row.id)!, id: row.id, attempt: row.attempt }));
-        return withPatience(() => putBack(pool, team, rows));
+        return withPatience(() => putBack(pool, team, chunk, rows)).then((cancelled) => new Set(cancelled));
       });
       back = { claims, done };
     }
@@ -166,11 +170,11 @@ export function openSession(
     parked.delete(line);
   }
 
-  /** The job was purged while its row was unfinished. */
-  async function closeOrphan(row: BegunCall): Promise<void> {
-    const error = { type: 'lost', message: 'the definition of the job is gone' };
-    const closing = { team, partitionAt: partitionAtOf(row.id)!, id: row.id, status: 'failed', reason: 'lost', error, by: 'almanac' };
-    await withPatience(() => closeExecution(pool, closing));
+  /** Ends a row whose call is not made: it was cancelled, or its job purged. */
+  async function close(row: BegunCall, status: 'cancelled' | 'failed', error: { type: string; message: string } | null): Promise<void> {
+    const closing = { team, partitionAt: partitionAtOf(row.id)!, id: row.id, status, reason: error?.type ?? null, error, by: 'almanac' };
+    const closed = await withPatience(() => closeExecution(pool, closing));
+    recorder.startReleased(closed?.released ?? null);
   }
 
   async function begin(range: PoolRange): Promise<void> {

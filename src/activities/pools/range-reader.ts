@@ -1,10 +1,10 @@
 /** How a range of a pool is begun: members of a slot are admitted and claimed, rows that are there are claimed. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { activityInfo } from '@temporalio/activity';
-import pLimit from 'p-limit';
 import type { Config } from '../../config.ts';
 import { timingsByHash } from '../../jobs/clocks/late-slot-store.ts';
-import { type BegunCall, beginPool, beginPoolSlot, nextDueOfPool } from '../../jobs/pools/pool-store.ts';
+import { partitionAtOf } from '../../jobs/ids.ts';
+import { type BegunCall, beginPool, beginPoolSlot, nextDueOfPool, refusePool } from '../../jobs/pools/pool-store.ts';
 import { isSlot, nextSlot } from '../../jobs/time/oracle.ts';
 import type { Timing } from '../../jobs/time/timing.ts';
 import type { Pool } from '../../postgres.ts';
@@ -12,16 +12,19 @@ import type { PoolRange, ServeInput } from '../../workflows/pool-activities.ts';
 import { withPartition } from '../partitions.ts';
 import { withPatience } from '../patience.ts';
 import { chunkOf } from './chunk.ts';
+import { createTurns } from './turns.ts';
 
 /** Statements under way at once: more would only make the first rows wait for the last. */
 const AT_ONCE = 2;
+/** A statement that lasts longer waits for the lock of a job, and keeps nobody else from beginning. */
+const SLOW_MS = 250;
 /** Slots of which the successor is remembered: all ranges of one ask for it. */
 const REMEMBERED = 1_000;
 
 export type RangeReader = ReturnType<typeof createRangeReader>;
 
 export function createRangeReader({ pool, config }: { pool: Pool; config: Pick<Config, 'BUFFER_LIMIT_SLOTS' | 'BUFFER_LIMIT_TRIGGERS'> }) {
-  const inTurn = pLimit(AT_ONCE);
+  const inTurn = createTurns({ atOnce: AT_ONCE, most: Math.floor(pool.options.max / 2), slowAfterMs: SLOW_MS });
   const timings = new Map<string, Timing>();
   const successors = new Map<string, Date | null | 'no slot'>();
   /** When the row that comes due next may be begun, by this process' steady clock: timers fire a moment early. */
@@ -49,14 +52,13 @@ export function createRangeReader({ pool, config }: { pool: Pool; config: Pick<C
     const named = (id: string) => (input.slot ? `${id}-${input.slot.at}` : id);
     return { team: input.team, pool: workflowId, runId, chunk: chunkOf(activityId), priority, from: named(from), to: named(to) };
   };
-  const bufferLimit = config.BUFFER_LIMIT_TRIGGERS;
 
   return {
     /** Begins a range, whatever became of it before. */
     begin(input: ServeInput, range: PoolRange): Promise<BegunCall[]> {
       const { slot } = input;
       const rows = rowsOf(input, range);
-      if (!slot) return inTurn(() => withPatience(() => beginPool(pool, { ...rows, bufferLimit })));
+      if (!slot) return inTurn(() => withPatience(() => beginPool(pool, rows)));
       return inTurn(async () => {
         const nominal = new Date(slot.at);
         const successor = await successorOf(slot.clock, nominal);
@@ -71,7 +73,7 @@ export function createRangeReader({ pool, config }: { pool: Pool; config: Pick<C
     /** Begins rows again that were put back. */
     beginAgain(input: ServeInput, range: PoolRange, ids: readonly string[]): Promise<BegunCall[]> {
       const sorted = ids.toSorted();
-      const rows = { ...rowsOf(input, range), from: sorted[0]!, to: sorted.at(-1)!, ids, bufferLimit };
+      const rows = { ...rowsOf(input, range), from: sorted[0]!, to: sorted.at(-1)!, ids };
       return inTurn(() => withPatience(() => beginPool(pool, rows)));
     },
 
@@ -79,8 +81,15 @@ export function createRangeReader({ pool, config }: { pool: Pool; config: Pick<C
     async beginLater(input: ServeInput, range: PoolRange, after: string): Promise<BegunCall[]> {
       const from = begunFrom.get(range) ?? 0;
       for (let early = from - performance.now(); early > 0; early = from - performance.now()) await sleep(Math.ceil(early));
-      const rows = { ...rowsOf(input, range), after, bufferLimit };
+      const rows = { ...rowsOf(input, range), after };
       return inTurn(() => withPatience(() => beginPool(pool, rows)));
+    },
+
+    /** What becomes of rows that were refused when their range was begun. */
+    refuse(input: ServeInput, range: PoolRange, refused: readonly BegunCall[]): Promise<BegunCall[]> {
+      const rows = refused.map(({ id }) => ({ partitionAt: partitionAtOf(id)!, id }));
+      const bufferLimit = config.BUFFER_LIMIT_TRIGGERS;
+      return inTurn(() => withPatience(() => refusePool(pool, { ...rowsOf(input, range), rows, bufferLimit })));
     },
 
     /** When the next row comes due; null: none does. */

@@ -33,9 +33,9 @@ export async function planPoolRows(
   return rows;
 }
 
-/** A row whose call is claimed (`run`), or which has ended, waits or is somebody else's (`stopped`). */
+/** A row whose call is claimed (`run`), which has ended or is somebody else's (`stopped`), or of which that is still to be said (`refused`: only its id is told). */
 export type BegunCall = {
-  decision: 'run' | 'stopped';
+  decision: 'run' | 'stopped' | 'refused';
   id: string;
   attempt: number;
   tries: number;
@@ -65,14 +65,14 @@ export type RangeOfPool = {
   bufferLimit: number;
 };
 
-/** Claims the due rows of a range: with `ids` only these, and only those that were put back; with `after` only what has come due since. */
+/** Claims the due rows of a range: with `ids` only these, and only those that were put back; with `after` only what has come due since. What it refuses is for `refusePool`. */
 export async function beginPool(
   database: Queryable,
-  range: RangeOfPool & { ids?: readonly string[]; after?: string },
+  range: Omit<RangeOfPool, 'bufferLimit'> & { ids?: readonly string[]; after?: string },
 ): Promise<BegunCall[]> {
   const { rows } = await database.query<BegunCall>({
     name: 'begin-pool',
-    text: `SELECT ${BEGUN} FROM begin_pool($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+    text: `SELECT ${BEGUN} FROM begin_pool($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
     values: [
       range.team,
       range.pool,
@@ -83,7 +83,27 @@ export async function beginPool(
       range.to,
       range.ids ?? null,
       range.after ?? null,
-      range.bufferLimit,
+    ],
+  });
+  return rows;
+}
+
+/** Says one by one what becomes of rows that were refused: claims them after all, or ends them. Who waits or was skipped by its policy is not in the answer. */
+export async function refusePool(
+  database: Queryable,
+  refused: Pick<RangeOfPool, 'team' | 'pool' | 'runId' | 'chunk' | 'bufferLimit'> & { rows: readonly { partitionAt: Date; id: string }[] },
+): Promise<BegunCall[]> {
+  const { rows } = await database.query<BegunCall>({
+    name: 'refuse-pool',
+    text: `SELECT ${BEGUN} FROM refuse_pool($1, $2, $3, $4, $5, $6, $7)`,
+    values: [
+      refused.team,
+      refused.pool,
+      refused.runId,
+      refused.chunk,
+      refused.rows.map((row) => row.partitionAt),
+      refused.rows.map((row) => row.id),
+      refused.bufferLimit,
     ],
   });
   return rows;
@@ -129,17 +149,19 @@ export async function beginPoolSlot(
   return rows;
 }
 
-/** Gives back claims whose call was not made. */
+/** Gives back claims of a chunk whose call was not made. Answers those that were cancelled meanwhile: they are to be ended. */
 export async function putBack(
   database: Queryable,
   team: string,
+  chunk: string,
   claims: readonly { partitionAt: Date; id: string; attempt: number }[],
-): Promise<void> {
-  await database.query({
+): Promise<string[]> {
+  const { rows } = await database.query<{ id: string }>({
     name: 'put-back',
-    text: 'SELECT put_back($1, $2, $3, $4)',
-    values: [team, claims.map((claim) => claim.partitionAt), claims.map((claim) => claim.id), claims.map((claim) => claim.attempt)],
+    text: 'SELECT id FROM put_back($1, $2, $3, $4, $5)',
+    values: [team, chunk, claims.map((claim) => claim.partitionAt), claims.map((claim) => claim.id), claims.map((claim) => claim.attempt)],
   });
+  return rows.map((row) => row.id);
 }
 
 /** A recorded row; one without an id says only what was released. */

@@ -4,12 +4,12 @@ import { after, before, test } from 'node:test';
 import { readConfig } from '../../../src/config.ts';
 import { cancelExecution } from '../../../src/jobs/execution-store.ts';
 import { partitionAtOf } from '../../../src/jobs/ids.ts';
-import { beginPool } from '../../../src/jobs/pools/pool-store.ts';
+import { beginPool, refusePool } from '../../../src/jobs/pools/pool-store.ts';
 import { createLog } from '../../../src/log.ts';
 import { createPool, type Pool } from '../../../src/postgres.ts';
 import { countersOf, seedJob } from '../../support/seed.ts';
 import { createTestDatabase } from '../../support/stack.ts';
-import { seedPooledTrigger } from './pooled-jobs.ts';
+import { seedPooledOnce, seedPooledTrigger } from './pooled-jobs.ts';
 
 let pool: Pool;
 let drop: () => Promise<void>;
@@ -38,4 +38,38 @@ test('a range is begun again after a crash while its executions are being cancel
     const counters = await countersOf(pool, job.id);
     assert.deepEqual([counters.active, counters.waiting], [counters.rowsActive, counters.rowsWaiting]);
   }
+});
+
+test('an execution that is cancelled while its range is being begun waits for nobody, and nobody for it', async () => {
+  const [held, job] = [await seedJob(pool), await seedJob(pool, { overlap: 'allow_all' })];
+  const poolId = 'group-meanwhile';
+  const range = { team: 'default', pool: poolId, chunk: '1@test', from: '', to: 'zzzz', priority: 3 };
+  const [cancelled, other] = [await seedPooledTrigger(pool, job, poolId), await seedPooledTrigger(pool, job, poolId)];
+  await beginPool(pool, { ...range, runId: 'run-1' });
+  await seedPooledOnce(pool, held, poolId, new Date(Date.now() - 10));
+
+  const [first, second] = [await pool.connect(), await pool.connect()];
+  await first.query('BEGIN');
+  await first.query('SELECT 1 FROM job_runtime WHERE job_id = $1 FOR UPDATE', [held.id]);
+  let isBegun = false;
+  const begun = beginPool(pool, { ...range, runId: 'run-2' }).finally(() => (isBegun = true));
+  const somebodyWaits = async () => (await pool.query('SELECT 1 FROM pg_locks WHERE NOT granted')).rowCount! > 0;
+  while (!(await somebodyWaits())) await new Promise(setImmediate);
+  await cancelExecution(pool, { team: 'default', partitionAt: partitionAtOf(cancelled)!, id: cancelled, by: 'test' });
+  // as whoever cancels the other one does it: the job, then the row
+  await second.query('BEGIN');
+  await second.query('SELECT 1 FROM job_runtime WHERE job_id = $1 FOR UPDATE', [job.id]);
+  await first.query('ROLLBACK');
+  first.release();
+  while (!isBegun && !(await somebodyWaits())) await new Promise(setImmediate);
+  await second.query('SELECT 1 FROM job_executions WHERE id = $1 FOR UPDATE', [other]);
+  await second.query('COMMIT');
+  second.release();
+
+  const decisions = new Map((await begun).map((row) => [row.id, row.decision]));
+  assert.deepEqual([decisions.get(cancelled), decisions.get(other)], ['refused', 'run']);
+  const rows = [{ partitionAt: partitionAtOf(cancelled)!, id: cancelled }];
+  const [said] = await refusePool(pool, { ...range, runId: 'run-2', rows, bufferLimit: 10 });
+  assert.deepEqual([said!.id, said!.decision], [cancelled, 'stopped']);
+  assert.deepEqual(await countersOf(pool, job.id), { active: 1, waiting: 0, rowsActive: 1, rowsWaiting: 0 });
 });

@@ -12,6 +12,7 @@ import {
   planPoolSlot,
   putBack,
   recordPool,
+  refusePool,
 } from '../../../src/jobs/pools/pool-store.ts';
 import { createLog } from '../../../src/log.ts';
 import { createPool, type Pool } from '../../../src/postgres.ts';
@@ -77,6 +78,14 @@ const outcome = (call: BegunCall, status = 'succeeded', more: object = {}) => ({
 
 const rowOf = async (id: string) =>
   (await pool.query('SELECT * FROM job_executions WHERE partition_at = $1 AND id = $2', [partitionAtOf(id), id])).rows[0];
+
+/** Begins a range, and says of what was refused what becomes of it. */
+async function beginAll(poolId: string): Promise<BegunCall[]> {
+  const range = { team: 'default', pool: poolId, runId: 'run-1', ...EVERYTHING };
+  const begun = await beginPool(pool, range);
+  const rows = begun.filter((row) => row.decision === 'refused').map(({ id }) => ({ partitionAt: partitionAtOf(id)!, id }));
+  return [...begun.filter((row) => row.decision !== 'refused'), ...(await refusePool(pool, { ...range, rows }))];
+}
 
 test('a slot is admitted and claimed for all its members in one statement', async () => {
   const { begin, jobs, idOf, poolId } = await slotOf([{}, {}, {}]);
@@ -241,7 +250,7 @@ test('the end of a pooled execution releases the one that waits for it', async (
 test('a claim that is put back counts for nothing', async () => {
   const { begin, poolId } = await slotOf([{}]);
   const [call] = await begin();
-  await putBack(pool, 'default', [{ partitionAt: partitionAtOf(call!.id)!, id: call!.id, attempt: 1 }]);
+  await putBack(pool, 'default', EVERYTHING.chunk, [{ partitionAt: partitionAtOf(call!.id)!, id: call!.id, attempt: 1 }]);
   const row = await rowOf(call!.id);
   assert.deepEqual([row.status, row.attempt, row.started_at], ['queued', 0, null]);
   const range = { team: 'default', pool: poolId, runId: 'run-1', ...EVERYTHING };
@@ -256,7 +265,7 @@ test('what was cancelled before its call ends as cancelled', async () => {
   const job = await seedJob(pool, { overlap: 'allow_all' });
   const id = await seedPooledTrigger(pool, job, 'group-cancel');
   await pool.query('UPDATE job_executions SET cancel_requested_at = now() WHERE partition_at = $1 AND id = $2', [partitionAtOf(id), id]);
-  const calls = await beginPool(pool, { team: 'default', pool: 'group-cancel', runId: 'run-1', ...EVERYTHING });
+  const calls = await beginAll('group-cancel');
   assert.deepEqual(
     calls.map((call) => call.decision),
     ['stopped'],
@@ -278,7 +287,7 @@ test('one-offs of a bucket are admitted when they are due, each by its policy', 
     await seedPooledOnce(pool, later, 'once-test', new Date(Date.now() + 60_000)),
   ];
   await seedPooledTrigger(pool, busy, 'group-busy');
-  const calls = await beginPool(pool, { team: 'default', pool: 'once-test', runId: 'run-1', ...EVERYTHING });
+  const calls = await beginAll('once-test');
   assert.deepEqual(
     calls.filter((call) => call.decision === 'run').map((call) => call.id),
     [ids[0]],
