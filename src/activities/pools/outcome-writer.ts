@@ -59,16 +59,11 @@ export function createOutcomeWriter({ pool, recorder, log }: { pool: Pool; recor
     }
     const [{ outcome }] = group as [Written];
     log.error(
-      { execution: outcome.id, error: String(error) },
-      'an outcome can not be stored; it is recorded without what the target answered',
+      { execution: outcome.id, status: outcome.status, error: String(error) },
+      'what the target answered can not be stored; the outcome is recorded without it',
     );
-    const { result: _unstorable, ...bare } = outcome;
-    await write([
-      {
-        ...group[0]!,
-        outcome: { ...bare, status: bare.status === 'succeeded' ? 'failed' : bare.status, final: true, ...UNSTORABLE(outcome.attempt) },
-      },
-    ]);
+    const { result: _result, responseStatus: _responseStatus, ...bare } = outcome;
+    await write([{ ...group[0]!, outcome: { ...bare, error: unstorable(outcome.attempt) } }]);
   }
 
   /** Who waits for the lock of one job does so by itself. */
@@ -136,6 +131,5 @@ const isLocked = (error: unknown): boolean => ['55P03', '40P01'].includes(String
 /** Class 22 (data exception) and 54 (program limit): another try gives the same answer. */
 const isItsData = (error: unknown): boolean => /^(22|54)/.test(String((error as { code?: unknown }).code ?? ''));
 
-const UNSTORABLE = (attempt: number) => ({
-  error: { type: 'unstorable', message: 'what the target answered can not be stored', attempt },
-});
+/** Stands in the attempt; an execution that succeeded has no error. */
+const unstorable = (attempt: number) => ({ type: 'unstorable', message: 'what the target answered can not be stored', attempt });
