@@ -11,11 +11,15 @@ const LONGEST_MS = 1_800_000;
 /** The same for a local activity, which holds a workflow task; it does not begin with what is due later than this. */
 const AT_ONCE_MS = 3_000;
 const AT_ONCE_LATER_MS = 2_000;
+/** Pools of a worker that are served so side by side: half of the workflow tasks it takes (POOL_SLOTS in worker.ts). Targets that hang must not use up the other half. */
+const MOST_AT_ONCE = 250;
 
-export type ServeRangesDeps = SessionDeps & { plan: PlanPool };
+export type ServeRangesDeps = SessionDeps & { plan: PlanPool; mostAtOnce?: number };
 
 export function createServeRanges(deps: ServeRangesDeps): Pick<PoolActivities, 'servePoolAtOnce' | 'servePoolRanges'> {
   const underway = new Map<string, Promise<unknown>>();
+  const { mostAtOnce = MOST_AT_ONCE } = deps;
+  let atOnce = 0;
 
   /**
    * A repeat whose former self is still at work in this process (Temporal has waited too long for it) lets that come to its end: they would make the same calls.
@@ -37,10 +41,15 @@ export function createServeRanges(deps: ServeRangesDeps): Pick<PoolActivities, '
 
   async function serveAtOnce({ team, slot }: Omit<ServeInput, 'ranges'>) {
     const plan = slot ? await deps.plan.members(team, slot) : await deps.plan.rows(team);
-    if (plan.ranges.length !== 1 || plan.ranges[0]!.laterMs > AT_ONCE_LATER_MS) return { plan, calls: 0 };
-    const session = openSession(deps, { team, ranges: plan.ranges, ...(slot ? { slot } : {}) }, AT_ONCE_MS);
-    const { calls } = await session.serve();
-    return { plan: await deps.plan.rows(team), calls };
+    if (plan.ranges.length !== 1 || plan.ranges[0]!.laterMs > AT_ONCE_LATER_MS || atOnce >= mostAtOnce) return { plan, calls: 0 };
+    atOnce += 1;
+    try {
+      const session = openSession(deps, { team, ranges: plan.ranges, ...(slot ? { slot } : {}) }, AT_ONCE_MS);
+      const { calls } = await session.serve();
+      return { plan: await deps.plan.rows(team), calls };
+    } finally {
+      atOnce -= 1;
+    }
   }
 
   async function serveRanges(input: ServeInput, served: Beating): Promise<Served> {

@@ -98,3 +98,52 @@ test('a repeat shows signs of life while it waits for its former self, and does 
   await assert.rejects(repeat, /given up/);
   assert.equal(begun, 1);
 });
+
+test('a range whose job is locked keeps other ranges from being begun for a moment only', { timeout: 30_000 }, async () => {
+  const reader = createRangeReader({ pool, config: LIMITS });
+  const [locked, free] = [await seedJob(pool, { overlap: 'allow_all' }), await seedJob(pool)];
+  const begin = (poolId: string) => asActivity(poolId, () => reader.begin({ team: 'default', ranges: [RANGE] }, RANGE));
+  const due = new Date(Date.now() - 10);
+  for (let nth = 0; nth < 4; nth++) await seedPooledOnce(pool, locked, `once-locked-${nth}`, due);
+  const id = await seedPooledOnce(pool, free, 'once-free', due);
+  const holder = await pool.connect();
+  await holder.query('BEGIN');
+  await holder.query('SELECT 1 FROM job_runtime WHERE job_id = $1 FOR UPDATE', [locked.id]);
+  const waiting = Promise.all([0, 1, 2, 3].map((nth) => begin(`once-locked-${nth}`)));
+  assert.deepEqual(
+    (await begin('once-free')).map((call) => call.id),
+    [id],
+  );
+  await holder.query('ROLLBACK');
+  holder.release();
+  assert.deepEqual(
+    (await waiting).map((calls) => calls.length),
+    [1, 1, 1, 1],
+  );
+});
+
+test('pools are served at once while few are; the plan of another is served by ordinary activities', { timeout: 30_000 }, async () => {
+  let release = (): void => {};
+  const held = new Promise<never[]>((resolve) => {
+    release = () => resolve([]);
+  });
+  let begun = 0;
+  const reader = {
+    begin: () => {
+      begun += 1;
+      return held;
+    },
+  };
+  const plan = { rows: async () => ({ ranges: [RANGE], members: false, nextDueAt: null }) };
+  const deps = { pool, reader, plan, stopping: new AbortController().signal, mostAtOnce: 2 };
+  const { servePoolAtOnce } = createServeRanges(deps as unknown as ServeRangesDeps);
+  const serve = (poolId: string) => asActivity(poolId, () => servePoolAtOnce({ team: 'default' }));
+  const hung = Promise.all([serve('group-1'), serve('group-2')]);
+  while (begun < 2) await sleep(5);
+  assert.deepEqual(await serve('group-3'), { plan: await plan.rows(), calls: 0 });
+  assert.equal(begun, 2);
+  release();
+  await hung;
+  await serve('group-3');
+  assert.equal(begun, 3);
+});
