@@ -16,6 +16,7 @@ import { alone } from './alone.ts';
 import {
   executionForgetRun,
   executionIsOfRun,
+  executionsLeft,
   executionsOfPoolRun,
   executionsOutstaying,
   executionsTerminated,
@@ -50,7 +51,8 @@ const nameOf = (row: WatchedExecution): string => (row.dispatch === 'pooled' ? r
 export function createCloses(deps: { pool: Pool; temporal: Client; starter: Starter; servers: Servers; log: Log }): Loop {
   const { pool, temporal, starter, servers, log } = deps;
   const watchList = createWatchList<WatchedExecution>({ idOf: (row) => `${nameOf(row)} ${row.run_id}` });
-  const restarts = new Map<string, number>();
+  /** Those that were started again and have not ended since. */
+  const restarts = new Map<string, { times: number; row: WatchedExecution }>();
 
   async function close(row: WatchedExecution, status: string, reason: string, message: string): Promise<void> {
     const closed = await closeExecution(pool, {
@@ -85,11 +87,20 @@ export function createCloses(deps: { pool: Pool; temporal: Client; starter: Star
   }
 
   async function startAgain(row: WatchedExecution): Promise<void> {
-    const times = (restarts.get(nameOf(row)) ?? 0) + 1;
+    const times = (restarts.get(nameOf(row))?.times ?? 0) + 1;
     if (times > MOST_RESTARTS) return closeAll(row, 'failed', 'lost', `its workflow ended ${times} times without an outcome`);
     if (!(await executionForgetRun(pool, row))) return;
-    restarts.set(nameOf(row), times);
+    restarts.set(nameOf(row), { times, row });
     log.warn({ execution: nameOf(row), times }, 'the workflow of an execution ended without an outcome; it is started again');
+  }
+
+  /** Forgets restarts of what has ended. What is watched has not; nor has what is about to be started again, which is watched under its next run. */
+  async function forgetRestarts(watched: readonly WatchedExecution[]): Promise<void> {
+    const names = new Set(restarts.size > 0 ? watched.map(nameOf) : []);
+    const unseen = [...restarts].filter(([name]) => !names.has(name)).map(([name, { row }]) => ({ name, row }));
+    if (unseen.length === 0) return;
+    const left = await executionsLeft(pool, unseen);
+    for (const { name } of unseen) if (!left.has(name)) restarts.delete(name);
   }
 
   async function look(row: WatchedExecution): Promise<void> {
@@ -134,6 +145,7 @@ export function createCloses(deps: { pool: Pool; temporal: Client; starter: Star
           const terminated = await executionsTerminated(pool, gone);
           for (const row of gone) if (terminated.has(row.id)) await terminate(row, 'the execution was terminated');
         }
+        await forgetRestarts(unfinished);
         await together(watchList.due(), WIDTH, look, { signal, goOn: () => !servers.temporal.isAway() });
       });
       return undefined;

@@ -5,21 +5,31 @@ import { inTransaction, type Pool, type Queryable } from '../postgres.ts';
 /**
  * Rows that may run and of which no workflow is known, although their start should be over for `olderThanMs`: each with a workflow of its own, and one of each pool.
  * Soonest due first.
+ * @param except workflow ids that are left out.
  */
-export async function executionsUnstarted(database: Queryable, olderThanMs: number, limit: number): Promise<ExecutionStart[]> {
+export async function executionsUnstarted(
+  database: Queryable,
+  olderThanMs: number,
+  limit: number,
+  except: readonly string[] = [],
+): Promise<ExecutionStart[]> {
   const found = await database.query<{ start: ExecutionStart }>(
     `SELECT start FROM (
        (SELECT start_of(e) AS start, e.due_at FROM job_executions e
          WHERE e.finished_at IS NULL AND NOT e.waiting AND e.run_id IS NULL AND e.created_at < now() - make_interval(secs => $1 / 1000.0)
-           AND e.dispatch = 'dedicated'
+           AND e.dispatch = 'dedicated' AND e.workflow_id <> ALL ($3::text[])
          ORDER BY e.due_at LIMIT $2)
        UNION ALL
-       (SELECT DISTINCT ON (e.workflow_id) start_of(e), e.due_at FROM job_executions e
-         WHERE e.status IN ('queued', 'running') AND NOT e.waiting AND e.run_id IS NULL AND e.created_at < now() - make_interval(secs => $1 / 1000.0)
-           AND e.dispatch = 'pooled'
-         ORDER BY e.workflow_id, e.due_at LIMIT $2)) unstarted
+       (SELECT start_of(e), p.due_at
+          FROM (SELECT e.workflow_id, min(e.due_at) AS due_at FROM job_executions e
+                 WHERE e.status IN ('queued', 'running') AND NOT e.waiting AND e.run_id IS NULL AND e.created_at < now() - make_interval(secs => $1 / 1000.0)
+                   AND e.dispatch = 'pooled' AND e.workflow_id <> ALL ($3::text[])
+                 GROUP BY e.workflow_id ORDER BY min(e.due_at) LIMIT $2) p
+         CROSS JOIN LATERAL (SELECT e.* FROM job_executions e
+                 WHERE e.workflow_id = p.workflow_id AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND NOT e.waiting AND e.run_id IS NULL
+                 ORDER BY e.due_at LIMIT 1) e)) unstarted
       ORDER BY due_at LIMIT $2`,
-    [olderThanMs, limit],
+    [olderThanMs, limit, except],
   );
   return found.rows.map((row) => row.start);
 }
@@ -126,6 +136,27 @@ export async function executionIsOfRun(database: Queryable, row: WatchedExecutio
     row.dispatch === 'pooled' ? [row.workflow_id, row.team, row.run_id] : [row.id, row.team, row.run_id, row.partition_at],
   );
   return found.rowCount === 1;
+}
+
+/** The names under which rows, or pools, have anything unfinished left. */
+export async function executionsLeft(
+  database: Queryable,
+  named: readonly { name: string; row: Pick<WatchedExecution, 'dispatch' | 'workflow_id' | 'partition_at' | 'id'> }[],
+): Promise<Set<string>> {
+  const found = await database.query<{ name: string }>(
+    `SELECT n.name FROM unnest($1::text[], $2::boolean[], $3::text[], $4::timestamptz[], $5::text[]) AS n (name, pooled, workflow_id, partition_at, id)
+      WHERE CASE WHEN n.pooled
+              THEN EXISTS (SELECT 1 FROM job_executions e WHERE e.workflow_id = n.workflow_id AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running'))
+              ELSE EXISTS (SELECT 1 FROM job_executions e WHERE e.partition_at = n.partition_at AND e.id = n.id AND e.status IN ('queued', 'running')) END`,
+    [
+      named.map(({ name }) => name),
+      named.map(({ row }) => row.dispatch === 'pooled'),
+      named.map(({ row }) => row.workflow_id),
+      named.map(({ row }) => row.partition_at),
+      named.map(({ row }) => row.id),
+    ],
+  );
+  return new Set(found.rows.map((one) => one.name));
 }
 
 /** Rows told to make room for a newer one (`cancel_other`) that have not gone within `graceMs`. */

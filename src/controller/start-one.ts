@@ -4,7 +4,8 @@ import type { Starter } from '../jobs/execution-starts.ts';
 import { type ExecutionStart, noteStarted } from '../jobs/execution-store.ts';
 import type { Pool } from '../postgres.ts';
 
-export type StartOne = (row: ExecutionStart) => Promise<void>;
+/** True when its workflow is open now; false: Temporal was away, or too slow. */
+export type StartOne = (row: ExecutionStart) => Promise<boolean>;
 
 /** Slot ids end with their nominal time, all others with a uuid. */
 const isSlotId = (executionId: string): boolean => executionId.endsWith('Z');
@@ -25,9 +26,9 @@ export function createStartOne({ pool, temporal, starter }: { pool: Pool; tempor
 
   return async (row) => {
     // when workers are down, Temporal has the workflow of a slot open long before we look
-    if (row.dispatch === 'dedicated' && isSlotId(row.id) && (await noteOpenRun(row))) return;
+    if (row.dispatch === 'dedicated' && isSlotId(row.id) && (await noteOpenRun(row))) return true;
     const started = await starter.start(row);
     // the start of a pool that is open answers with its run
-    if (started === 'pending' && row.dispatch === 'dedicated') await noteOpenRun(row);
+    return started === 'started' || (row.dispatch === 'dedicated' && (await noteOpenRun(row)));
   };
 }

@@ -2,6 +2,7 @@
  * Loop: rows that may run and that nobody has started: the process that admitted them died, Temporal was away, or their start was lost. Also waiting rows that wait
  * for nothing any more (semantics.md 14, 16, 17). One-offs are started as soon as they are seen, however far ahead: Temporal keeps the time.
  */
+import type { ExecutionStart } from '../jobs/execution-store.ts';
 import type { Log } from '../log.ts';
 import type { Pool } from '../postgres.ts';
 import { alone } from './alone.ts';
@@ -13,12 +14,30 @@ import { together } from './together.ts';
 
 /** A row's own process has this long to start it, milliseconds (semantics.md 16). */
 const OWN_START_MS = 2_000;
+/** What was started is told to its rows a second later; until then it is not started again. */
+const TOLD_MS = 2_000;
 const BATCH = 200;
 const WIDTH = 8;
 
 export function createStarts(deps: { pool: Pool; startOne: StartOne; servers: Servers; log: Log }): Loop {
   const { pool, startOne, servers, log } = deps;
   const goOn = () => !servers.temporal.isAway();
+  /** When workflows were started lately. */
+  const startedAt = new Map<string, number>();
+
+  /** The next batch of starts. `again`: there may be more of them. */
+  async function startNext(signal: AbortSignal): Promise<'again' | undefined> {
+    for (const [workflow, at] of startedAt) if (performance.now() - at > TOLD_MS) startedAt.delete(workflow);
+    const rows = await executionsUnstarted(pool, OWN_START_MS, BATCH, [...startedAt.keys()]);
+    let started = 0;
+    const start = async (row: ExecutionStart) => {
+      if (!(await startOne(row))) return;
+      started += 1;
+      startedAt.set(row.workflowId, performance.now());
+    };
+    await together(rows, WIDTH, start, { signal, goOn });
+    return rows.length === BATCH && started > 0 && goOn() ? 'again' : undefined;
+  }
 
   return createLoop({
     name: 'starts',
@@ -32,9 +51,7 @@ export function createStarts(deps: { pool: Pool; startOne: StartOne; servers: Se
           const released = await releaseNext(pool, job);
           if (released) log.info({ execution: released.id }, 'a waiting execution had nothing to wait for; it starts now');
         }
-        const rows = await executionsUnstarted(pool, OWN_START_MS, BATCH);
-        await together(rows, WIDTH, startOne, { signal, goOn });
-        return rows.length === BATCH && goOn() ? ('again' as const) : undefined;
+        return await startNext(signal);
       });
       return result;
     },

@@ -4,7 +4,7 @@
 export async function together<Item>(
   items: readonly Item[],
   width: number,
-  work: (item: Item) => Promise<void>,
+  work: (item: Item) => Promise<unknown>,
   options: { signal?: AbortSignal; goOn?: () => boolean } = {},
 ): Promise<void> {
   let next = 0;
