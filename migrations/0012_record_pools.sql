@@ -1,5 +1,17 @@
 -- Recording what came of pooled calls: the same rules as record_outcomes in 0007, for many rows in one statement (semantics.md 3, 4, 20).
 
+-- The outcomes of record_pool as rows, numbered in their order. Said to be one, so that the planner looks up the row of each by its key, also while the tables are small.
+CREATE FUNCTION outcomes_of(p_outcomes json)
+RETURNS TABLE (team text, partition_at timestamptz, id text, attempt integer, status text, final boolean, call_started timestamptz, call_finished timestamptz,
+               response_status integer, result json, error json, reason text, worker text, retry_in_ms double precision, n bigint)
+VOLATILE ROWS 1 LANGUAGE sql AS $$
+  SELECT o.team, o."partitionAt", o.id, o.attempt, o.status, o.final, o."startedAt", o."finishedAt", o."responseStatus", o.result, o.error, o.reason, o.worker, o."retryInMs",
+         row_number() OVER ()
+    FROM json_to_recordset(p_outcomes) AS o(
+      team text, "partitionAt" timestamptz, id text, attempt integer, status text, final boolean, "startedAt" timestamptz, "finishedAt" timestamptz,
+      "responseStatus" integer, result json, error json, reason text, worker text, "retryInMs" double precision)
+$$;
+
 -- Records outcomes of pooled calls as record_outcomes does, in sets: [{ team, partitionAt, id, attempt, status, final, startedAt, finishedAt, responseStatus, result, error, reason,
 -- worker, retryInMs }] in the order in which they came about. One that fails with retries left is promoted: it leaves the pool, and `released` starts a workflow of its own.
 -- Rows without an id carry nothing but what was released.
@@ -8,32 +20,29 @@ RETURNS TABLE (id text, applied boolean, status text, reason text, job_name text
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
-  v_now   timestamptz;
-  v_done  text[];
-  v_one   record;
-  v_rest  json;
+  v_now    timestamptz;
+  v_ended  integer;
+  v_one    record;
 BEGIN
   PERFORM 1 FROM job_runtime r
-    WHERE r.job_id IN (SELECT left(o.id, 40) FROM json_to_recordset(p_outcomes) AS o(id text))
+    WHERE r.job_id IN (SELECT left(o.id, 40) FROM outcomes_of(p_outcomes) o)
     ORDER BY r.job_id FOR UPDATE;
   v_now := clock_timestamp();
 
   RETURN QUERY
   WITH o AS MATERIALIZED (
-    SELECT o.*, row_number() OVER () AS n FROM json_to_recordset(p_outcomes) AS o(
-      team text, "partitionAt" timestamptz, id text, attempt integer, status text, final boolean, "startedAt" timestamptz, "finishedAt" timestamptz,
-      "responseStatus" integer, result json, error json, reason text, worker text)
+    SELECT * FROM outcomes_of(p_outcomes)
   ), ended AS (
     UPDATE job_executions e
        SET status = o.status, reason = coalesce(o.reason, e.reason), counted = false, tries = e.tries + 1, finished_at = v_now,
            -- a claimed call may have waited a moment for its place
-           started_at = CASE WHEN e.attempt = 1 THEN greatest(e.started_at, least(o."startedAt", v_now)) ELSE e.started_at END,
+           started_at = CASE WHEN e.attempt = 1 THEN greatest(e.started_at, least(o.call_started, v_now)) ELSE e.started_at END,
            result = coalesce(o.result, e.result), error = CASE WHEN o.status = 'succeeded' THEN NULL ELSE coalesce(o.error, e.error) END
       FROM o
-     WHERE e.partition_at = o."partitionAt" AND e.id = o.id AND e.team = o.team AND e.status IN ('queued', 'running') AND e.counted AND NOT e.waiting
+     WHERE e.partition_at = o.partition_at AND e.id = o.id AND e.team = o.team AND e.status IN ('queued', 'running') AND e.counted AND NOT e.waiting
        AND ((e.attempt = o.attempt AND e.status = 'running') OR o.status = 'succeeded') AND (o.final OR o.status = 'succeeded')
-    RETURNING e.partition_at, e.id, e.team, e.job_id, e.job_name, e.status, e.reason, e.trigger, e.slot, e.started_at, e.due_at, o.n, o.attempt, o."startedAt" AS call_started,
-              o."finishedAt" AS call_finished, o."responseStatus" AS response_status, o.error, o.worker
+    RETURNING e.partition_at, e.id, e.team, e.job_id, e.job_name, e.status, e.reason, e.trigger, e.slot, e.started_at, e.due_at, o.n, o.attempt, o.call_started,
+              o.call_finished, o.response_status, o.error, o.worker
   ), attempts AS (
     INSERT INTO job_attempts (partition_at, execution_id, attempt, team, status, started_at, finished_at, response_status, error, worker)
     SELECT e.partition_at, e.id, e.attempt, e.team, e.status, e.call_started, e.call_finished, e.response_status, e.error, e.worker FROM ended e
@@ -60,12 +69,14 @@ BEGIN
   )
   SELECT e.id, true, e.status, e.reason, e.job_name, e.trigger, e.started_at, v_now, e.due_at, NULL::json FROM ended e;
 
+  GET DIAGNOSTICS v_ended = ROW_COUNT;
+
   -- A job that should be paused now, or that has somebody waiting.
   FOR v_one IN
     SELECT r.team, r.job_id, r.consecutive_failures, r.waiting > 0 AND r.active <= 0 AS release,
            r.paused_at IS NULL AND r.enabled AND r.consecutive_failures >= r.pause_after_failures AS pause
       FROM job_runtime r
-     WHERE r.job_id IN (SELECT left(o.id, 40) FROM json_to_recordset(p_outcomes) AS o(id text))
+     WHERE r.job_id IN (SELECT left(o.id, 40) FROM outcomes_of(p_outcomes) o)
        AND ((r.waiting > 0 AND r.active <= 0) OR (r.pause_after_failures IS NOT NULL AND r.consecutive_failures >= r.pause_after_failures AND r.paused_at IS NULL AND r.enabled))
   LOOP
     IF v_one.pause AND EXISTS (
@@ -82,13 +93,15 @@ BEGIN
     END IF;
   END LOOP;
 
+  IF v_ended = json_array_length(p_outcomes) THEN RETURN; END IF;
   -- What did not end its row: a try with others to follow, or an outcome that comes too late.
   FOR v_one IN
     SELECT o.* FROM json_to_recordset(p_outcomes) AS o(
         team text, "partitionAt" timestamptz, id text, attempt integer, status text, final boolean, "startedAt" timestamptz, "finishedAt" timestamptz,
         "responseStatus" integer, result json, error json, reason text, worker text, "retryInMs" double precision)
-      JOIN job_executions e ON e.partition_at = o."partitionAt" AND e.id = o.id AND e.team = o.team
-     WHERE NOT (e.status = o.status AND e.finished_at = v_now)
+     CROSS JOIN LATERAL (
+       SELECT e.status, e.finished_at FROM job_executions e WHERE e.partition_at = o."partitionAt" AND e.id = o.id AND e.team = o.team LIMIT 1) e
+     WHERE e.finished_at IS DISTINCT FROM v_now
      ORDER BY o.id
   LOOP
     RETURN QUERY SELECT * FROM record_promoting(v_one.team, v_one."partitionAt", v_one.id, v_one.attempt, row_to_json(v_one), v_one."retryInMs");

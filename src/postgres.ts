@@ -8,6 +8,9 @@ export type Pool = pg.Pool;
 export type Queryable = Pick<pg.Pool, 'query'>;
 export type Transaction = pg.PoolClient;
 
+/** Connections that are kept when there is nothing to do: a new one has all its statements to plan anew. */
+const KEPT = 3;
+
 /**
  * Opens the pool. Connections are made on demand; a server that is away fails the statement, not the start.
  * Close it with `pool.end()`.
@@ -20,6 +23,7 @@ export function createPool(
   const pool = new pg.Pool({
     connectionString: config.DATABASE_URL,
     max: config.DATABASE_POOL,
+    min: Math.min(KEPT, config.DATABASE_POOL),
     connectionTimeoutMillis: config.DATABASE_CONNECT_TIMEOUT_MS,
     idleTimeoutMillis: 60_000,
     keepAlive: true,
