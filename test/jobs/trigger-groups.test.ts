@@ -280,7 +280,7 @@ test('only rows that nobody has begun are moved to another pool', async () => {
   const from = views[0]!.workflowId!;
   await pool.query(`UPDATE job_executions SET run_id = 'run-1' WHERE workflow_id = $1`, [from]);
   const ids = (await rowsOf(job)).map((row) => row.id);
-  const begun = { team: 'default', pool: from, runId: 'run-1', chunk: '1@test', priority: 3, bufferLimit: 100 };
+  const begun = { team: 'default', pool: from, runId: 'run-1', chunk: '1@test', priority: 3 };
   await beginPool(pool, { ...begun, from: ids[0]!, to: ids[0]! });
   const rows = ids.map((id) => ({ id, partitionAt: partitionAtOf(id)!.toISOString() }));
   assert.equal(await moveToPool(pool, rows, 'group-default-other', 'group-default-to'), 0);

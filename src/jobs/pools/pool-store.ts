@@ -216,19 +216,3 @@ export async function servicesByName(
   });
   return new Map(rows.map((row) => [row.name, { baseUrl: row.base_url, headers: row.headers }]));
 }
-
-/** A pool with calls under way: what its workflow is, and which parts of which workers make them. */
-export type BusyPool = { team: string; pool: string; queue: string; priority: number; clock: string | null; chunks: string[] };
-
-/** The pools of these queues in which calls are under way, or were when their worker died. */
-export async function busyPools(database: Queryable, queues: readonly string[]): Promise<BusyPool[]> {
-  const { rows } = await database.query<BusyPool>(
-    `SELECT e.team, e.workflow_id AS pool, e.queue, min(e.priority) AS priority,
-            substring(e.workflow_id FROM '^(clock_[0-9a-f]{32})-[0-9]{4}-') AS clock, array_agg(DISTINCT e.chunk) AS chunks
-       FROM job_executions e
-      WHERE e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.status = 'running' AND e.chunk IS NOT NULL AND e.queue = ANY ($1::text[])
-      GROUP BY e.team, e.workflow_id, e.queue`,
-    [queues],
-  );
-  return rows;
-}
