@@ -1,24 +1,17 @@
 /** Transactions, and those whose process does not go on with them. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { readConfig } from '../src/config.ts';
+import { openTestPool } from './support/pool.ts';
 import { alone } from '../src/controller/alone.ts';
-import { createLog } from '../src/log.ts';
-import { createPool, inTransaction, isPostgresAway, type Pool, type Queryable } from '../src/postgres.ts';
+import { inTransaction, isPostgresAway, type Pool, type Queryable } from '../src/postgres.ts';
 import { seedJob } from './support/seed.ts';
-import { createTestDatabase } from './support/stack.ts';
 
 let pool: Pool;
-let drop: () => Promise<void>;
+let close: () => Promise<void>;
 before(async () => {
-  const database = await createTestDatabase();
-  pool = createPool(readConfig({ DATABASE_URL: database.url }), createLog('test', 'silent'), 'test');
-  drop = database.drop;
+  ({ pool, close } = await openTestPool());
 });
-after(async () => {
-  await pool.end();
-  await drop();
-});
+after(() => close());
 
 const idleOf = async (database: Queryable) =>
   (await database.query('SHOW idle_in_transaction_session_timeout')).rows[0].idle_in_transaction_session_timeout;

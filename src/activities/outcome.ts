@@ -60,9 +60,9 @@ export function outcomeOf(made: MadeTry, outcome: TargetOutcome, decided: Return
   };
 }
 
-function responseStatusOf(outcome: TargetOutcome): number | undefined {
-  const result = outcome.result;
-  return typeof result === 'object' && result !== null && 'status' in result && typeof result.status === 'number'
-    ? result.status
-    : undefined;
+/** The status of an HTTP response; a handler's result may have a `status` of its own that is none. */
+function responseStatusOf({ result }: TargetOutcome): number | undefined {
+  if (typeof result !== 'object' || result === null || !('status' in result)) return undefined;
+  const { status } = result;
+  return typeof status === 'number' && Number.isInteger(status) && status >= 100 && status <= 599 ? status : undefined;
 }

@@ -45,7 +45,8 @@ const triggered = await made('triggered', {});
 await write('triggered', triggered, await asked(triggered));
 
 const scheduled = await made('scheduled', { dispatch: 'dedicated', schedule: { every: '2s' } });
-const [slot] = (await receiver.received(2), await api.get(`/executions/${scheduled}`)).body.items;
+await receiver.received(2);
+const [slot] = (await api.get(`/executions/${scheduled}`)).body.items;
 await write('scheduled', scheduled, slot.id);
 await api.call('DELETE', `/jobs/${scheduled}`);
 

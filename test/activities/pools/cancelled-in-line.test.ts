@@ -7,26 +7,19 @@ import { createDefinitions } from '../../../src/activities/pools/definitions.ts'
 import { createRangeReader } from '../../../src/activities/pools/range-reader.ts';
 import { createServeRanges, type ServeRangesDeps } from '../../../src/activities/pools/serve-ranges.ts';
 import type { Recorder } from '../../../src/activities/record.ts';
-import { readConfig } from '../../../src/config.ts';
 import { cancelExecution, type ExecutionStart } from '../../../src/jobs/execution-store.ts';
 import { newExecutionId, partitionAtOf } from '../../../src/jobs/ids.ts';
-import { createLog } from '../../../src/log.ts';
-import { createPool, type Pool } from '../../../src/postgres.ts';
+import type { Pool } from '../../../src/postgres.ts';
 import { seedPooledTrigger } from '../../jobs/pools/pooled-jobs.ts';
+import { openTestPool } from '../../support/pool.ts';
 import { countersOf, seedJob } from '../../support/seed.ts';
-import { createTestDatabase } from '../../support/stack.ts';
 
 let pool: Pool;
-let drop: () => Promise<void>;
+let close: () => Promise<void>;
 before(async () => {
-  const database = await createTestDatabase();
-  pool = createPool(readConfig({ DATABASE_URL: database.url }), createLog('test', 'silent'), 'test');
-  drop = database.drop;
+  ({ pool, close } = await openTestPool());
 });
-after(async () => {
-  await pool.end();
-  await drop();
-});
+after(() => close());
 
 test('a claim that is cancelled in line ends while its target has no place, and lets the next one go on', { timeout: 30_000 }, async () => {
   const poolId = 'group-in-line';

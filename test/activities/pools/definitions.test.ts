@@ -2,25 +2,18 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createDefinitions } from '../../../src/activities/pools/definitions.ts';
-import { readConfig } from '../../../src/config.ts';
 import { newExecutionId } from '../../../src/jobs/ids.ts';
 import type { BegunCall } from '../../../src/jobs/pools/pool-store.ts';
-import { createLog } from '../../../src/log.ts';
-import { createPool, type Pool } from '../../../src/postgres.ts';
+import type { Pool } from '../../../src/postgres.ts';
+import { openTestPool } from '../../support/pool.ts';
 import { seedJob } from '../../support/seed.ts';
-import { createTestDatabase } from '../../support/stack.ts';
 
 let pool: Pool;
-let drop: () => Promise<void>;
+let close: () => Promise<void>;
 before(async () => {
-  const database = await createTestDatabase();
-  pool = createPool(readConfig({ DATABASE_URL: database.url }), createLog('test', 'silent'), 'test');
-  drop = database.drop;
+  ({ pool, close } = await openTestPool());
 });
-after(async () => {
-  await pool.end();
-  await drop();
-});
+after(() => close());
 
 /** As much of a begun call as its definition is found by. */
 const callsOf = async (count: number): Promise<BegunCall[]> => {

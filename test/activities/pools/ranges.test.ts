@@ -5,26 +5,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { asyncLocalStorage, type Context } from '@temporalio/activity';
 import { createRangeReader } from '../../../src/activities/pools/range-reader.ts';
 import { createServeRanges, type ServeRangesDeps } from '../../../src/activities/pools/serve-ranges.ts';
-import { readConfig } from '../../../src/config.ts';
 import { pooledClockId } from '../../../src/jobs/ids.ts';
-import { createLog } from '../../../src/log.ts';
-import { createPool, type Pool } from '../../../src/postgres.ts';
+import type { Pool } from '../../../src/postgres.ts';
 import type { PoolRange } from '../../../src/workflows/pool-activities.ts';
 import { seedPooledJobs, seedPooledOnce } from '../../jobs/pools/pooled-jobs.ts';
+import { openTestPool } from '../../support/pool.ts';
 import { seedJob } from '../../support/seed.ts';
-import { createTestDatabase } from '../../support/stack.ts';
 
 let pool: Pool;
-let drop: () => Promise<void>;
+let close: () => Promise<void>;
 before(async () => {
-  const database = await createTestDatabase();
-  pool = createPool(readConfig({ DATABASE_URL: database.url }), createLog('test', 'silent'), 'test');
-  drop = database.drop;
+  ({ pool, close } = await openTestPool());
 });
-after(async () => {
-  await pool.end();
-  await drop();
-});
+after(() => close());
 
 type Beats = { count: number; cancel: AbortController };
 

@@ -1,27 +1,20 @@
 /** Jobs are locked before rows, here as everywhere: whoever stops executions and whoever serves them never wait for each other. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { readConfig } from '../../../src/config.ts';
 import { cancelExecution } from '../../../src/jobs/execution-store.ts';
 import { partitionAtOf } from '../../../src/jobs/ids.ts';
 import { beginPool, refusePool } from '../../../src/jobs/pools/pool-store.ts';
-import { createLog } from '../../../src/log.ts';
-import { createPool, type Pool } from '../../../src/postgres.ts';
+import type { Pool } from '../../../src/postgres.ts';
+import { openTestPool } from '../../support/pool.ts';
 import { countersOf, seedJob } from '../../support/seed.ts';
-import { createTestDatabase } from '../../support/stack.ts';
 import { seedPooledOnce, seedPooledTrigger } from './pooled-jobs.ts';
 
 let pool: Pool;
-let drop: () => Promise<void>;
+let close: () => Promise<void>;
 before(async () => {
-  const database = await createTestDatabase();
-  pool = createPool(readConfig({ DATABASE_URL: database.url }), createLog('test', 'silent'), 'test');
-  drop = database.drop;
+  ({ pool, close } = await openTestPool());
 });
-after(async () => {
-  await pool.end();
-  await drop();
-});
+after(() => close());
 
 test('a range is begun again after a crash while its executions are being cancelled, without a deadlock', async () => {
   for (let round = 0; round < 4; round++) {

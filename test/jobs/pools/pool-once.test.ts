@@ -1,26 +1,19 @@
 /** One-offs that share a workflow end as those that have one of their own. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { readConfig } from '../../../src/config.ts';
 import { partitionAtOf } from '../../../src/jobs/ids.ts';
 import { beginPool, recordPool } from '../../../src/jobs/pools/pool-store.ts';
-import { createLog } from '../../../src/log.ts';
-import { createPool, type Pool } from '../../../src/postgres.ts';
+import type { Pool } from '../../../src/postgres.ts';
+import { openTestPool } from '../../support/pool.ts';
 import { seedJob } from '../../support/seed.ts';
-import { createTestDatabase } from '../../support/stack.ts';
 import { seedPooledOnce } from './pooled-jobs.ts';
 
 let pool: Pool;
-let drop: () => Promise<void>;
+let close: () => Promise<void>;
 before(async () => {
-  const database = await createTestDatabase();
-  pool = createPool(readConfig({ DATABASE_URL: database.url }), createLog('test', 'silent'), 'test');
-  drop = database.drop;
+  ({ pool, close } = await openTestPool());
 });
-after(async () => {
-  await pool.end();
-  await drop();
-});
+after(() => close());
 
 test('a one-off that fails is finished, not paused, whatever pauseAfterFailures says', async () => {
   const job = await seedJob(pool, { pauseAfterFailures: 1, maxAttempts: 1 });

@@ -1,7 +1,6 @@
 /** What serving a pool writes: the same decisions as for executions of their own, in sets. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { readConfig } from '../../../src/config.ts';
 import { cancelExecution } from '../../../src/jobs/execution-store.ts';
 import { partitionAtOf } from '../../../src/jobs/ids.ts';
 import {
@@ -14,23 +13,17 @@ import {
   recordPool,
   refusePool,
 } from '../../../src/jobs/pools/pool-store.ts';
-import { createLog } from '../../../src/log.ts';
-import { createPool, type Pool } from '../../../src/postgres.ts';
+import type { Pool } from '../../../src/postgres.ts';
+import { openTestPool } from '../../support/pool.ts';
 import { countersOf, type SeededJob, seedJob } from '../../support/seed.ts';
-import { createTestDatabase } from '../../support/stack.ts';
 import { type Seed, seedPooledJobs, seedPooledOnce, seedPooledTrigger } from './pooled-jobs.ts';
 
 let pool: Pool;
-let drop: () => Promise<void>;
+let close: () => Promise<void>;
 before(async () => {
-  const database = await createTestDatabase();
-  pool = createPool(readConfig({ DATABASE_URL: database.url }), createLog('test', 'silent'), 'test');
-  drop = database.drop;
+  ({ pool, close } = await openTestPool());
 });
-after(async () => {
-  await pool.end();
-  await drop();
-});
+after(() => close());
 
 const EVERYTHING = { chunk: '1@test', from: '', to: 'zzzz', priority: 3, bufferLimit: 1_000 };
 /** Clocks of different periods share nothing, however many tests run on this database. */

@@ -1,27 +1,20 @@
 /** Claims whose call was not made are given back; their numbers are taken again, and say nothing of who holds them. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { readConfig } from '../../../src/config.ts';
 import { cancelExecution } from '../../../src/jobs/execution-store.ts';
 import { partitionAtOf } from '../../../src/jobs/ids.ts';
 import { type BegunCall, beginPool, putBack, recordPool } from '../../../src/jobs/pools/pool-store.ts';
-import { createLog } from '../../../src/log.ts';
-import { createPool, type Pool } from '../../../src/postgres.ts';
+import type { Pool } from '../../../src/postgres.ts';
+import { openTestPool } from '../../support/pool.ts';
 import { countersOf, seedJob } from '../../support/seed.ts';
-import { createTestDatabase } from '../../support/stack.ts';
 import { seedPooledTrigger } from './pooled-jobs.ts';
 
 let pool: Pool;
-let drop: () => Promise<void>;
+let close: () => Promise<void>;
 before(async () => {
-  const database = await createTestDatabase();
-  pool = createPool(readConfig({ DATABASE_URL: database.url }), createLog('test', 'silent'), 'test');
-  drop = database.drop;
+  ({ pool, close } = await openTestPool());
 });
-after(async () => {
-  await pool.end();
-  await drop();
-});
+after(() => close());
 
 /** Makes claims of one execution, as parts of workers would. */
 async function claimed(poolId: string) {
