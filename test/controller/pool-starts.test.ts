@@ -1,8 +1,9 @@
 /** Pools whose start was lost, more of them than the controller takes at once. Temporal is not asked. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, type TestContext, test } from 'node:test';
 import { executionsUnstarted } from '../../src/controller/execution-watch-store.ts';
 import { createServers } from '../../src/controller/servers.ts';
+import type { StartOne } from '../../src/controller/start-one.ts';
 import { createStarts } from '../../src/controller/starts.ts';
 import { seedPooledTrigger } from '../jobs/pools/pooled-jobs.ts';
 import { seedJob } from '../support/seed.ts';
@@ -33,38 +34,34 @@ test('the pools that are due first are found first, and those that were started 
   assert.equal(next!.workflowId, pools.at(-4));
 });
 
-test('all of them are started before their rows are told, and none twice meanwhile', async () => {
+test('all of them are started before their rows are told, and none twice meanwhile', async (t) => {
   const asked: string[] = [];
-  const loop = startsWith(async ({ workflowId }) => {
+  startsWith(t, async ({ workflowId }) => {
     asked.push(workflowId);
     return true;
   });
   await until('every pool is started', async () => new Set(asked).size === POOLS, 10_000);
   assert.equal(asked.length, POOLS, 'each once');
   assert.deepEqual(asked.slice(0, 200).toSorted(), pools.slice(-200));
-  await loop.stop();
 });
 
-test('when none of them can be started the next look is a second later', async () => {
+test('when none of them can be started the next look is a second later', async (t) => {
   let asked = 0;
   const began = performance.now();
-  const loop = startsWith(async () => {
+  startsWith(t, async () => {
     asked += 1;
     return false;
   });
   await until('the third look', async () => asked > 400);
-  await loop.stop();
   assert.ok(performance.now() - began > 1_500, 'a pause before each of two more looks');
 });
 
-function startsWith(startOne: Parameters<typeof createStarts>[0]['startOne']) {
+function startsWith(t: TestContext, startOne: StartOne): void {
   const servers = createServers({ pool: room.pool, temporal: room.temporal, log: silent, onBack: () => {} });
   const loop = createStarts({ pool: room.pool, startOne, servers, log: silent });
   loop.start();
-  return {
-    stop: async () => {
-      await loop.stop();
-      await servers.stop();
-    },
-  };
+  t.after(async () => {
+    await loop.stop();
+    await servers.stop();
+  });
 }
