@@ -137,11 +137,11 @@ BEGIN
                       v_recorded.finished_at, v_recorded.due_at, v_recorded.released;
 END $$;
 
--- Ends every unfinished row of a pool whose workflow was cancelled, or gave up.
-CREATE FUNCTION close_pool(p_team text, p_pool text, p_run_id text, p_status text, p_reason text, p_error json) RETURNS TABLE (released json) LANGUAGE sql AS $$
+-- Ends every unfinished row of a pool whose workflow was cancelled: it has one open run at a time, but rows may have been told an earlier one.
+CREATE FUNCTION close_pool(p_team text, p_pool text, p_status text, p_reason text, p_error json) RETURNS TABLE (released json) LANGUAGE sql AS $$
   WITH unfinished AS MATERIALIZED (
     SELECT e.partition_at, e.id FROM job_executions e
-     WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.team = p_team AND (e.run_id IS NULL OR e.run_id = p_run_id)
+     WHERE e.workflow_id = p_pool AND e.dispatch = 'pooled' AND e.status IN ('queued', 'running') AND e.team = p_team
      ORDER BY e.id
   )
   SELECT c.released FROM unfinished u, LATERAL close_execution(p_team, u.partition_at, u.id, p_status, p_reason, p_error, 'almanac') c

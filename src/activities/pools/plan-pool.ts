@@ -43,8 +43,8 @@ const rangeOf = (row: RangeRow): PoolRange => ({
 
 export function createClosePool({ pool, starter }: { pool: Pool; starter: Starter }): PoolActivities['closePool'] {
   return async function closePool({ team, status, reason }) {
-    const { workflowId, runId } = activityInfo().workflowExecution!;
-    const released = await withPatience(() => closePoolRows(pool, { team, pool: workflowId, runId, status, reason, error: null }));
+    const { workflowId } = activityInfo().workflowExecution!;
+    const released = await withPatience(() => closePoolRows(pool, { team, pool: workflowId, status, reason, error: null }));
     for (const start of released) starter.startSoon(start);
   };
 }

@@ -177,14 +177,14 @@ export async function recordPool(database: Queryable, outcomes: readonly object[
   return rows;
 }
 
-/** Ends every unfinished row of a pool that no other run has taken; answers what may go on for it. */
+/** Ends every unfinished row of a pool; answers what may go on for it. */
 export async function closePoolRows(
   database: Queryable,
-  pool: { team: string; pool: string; runId: string; status: string; reason: string; error: object | null },
+  pool: { team: string; pool: string; status: string; reason: string; error: object | null },
 ): Promise<ExecutionStart[]> {
   const { rows } = await database.query<{ released: ExecutionStart | null }>(
-    'SELECT released FROM close_pool($1, $2, $3, $4, $5, $6) WHERE released IS NOT NULL',
-    [pool.team, pool.pool, pool.runId, pool.status, pool.reason, pool.error ? JSON.stringify(pool.error) : null],
+    'SELECT released FROM close_pool($1, $2, $3, $4, $5) WHERE released IS NOT NULL',
+    [pool.team, pool.pool, pool.status, pool.reason, pool.error ? JSON.stringify(pool.error) : null],
   );
   return rows.flatMap((row) => row.released ?? []);
 }
