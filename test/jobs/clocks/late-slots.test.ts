@@ -16,10 +16,10 @@ before(async () => {
 after(() => room.close());
 
 let newest = 0;
-/** The newest slot that is late; no test runs while the next one becomes late. */
+/** The newest slot that is late; no test runs while the next one is due. */
 beforeEach(async () => {
   const lateFor = () => (Date.now() - 16_000) % MINUTE;
-  if (lateFor() > 50_000) await sleep(MINUTE - lateFor());
+  if (lateFor() > 38_000) await sleep(MINUTE - lateFor());
   newest = Math.floor((Date.now() - 16_000) / MINUTE) * MINUTE;
 });
 
