@@ -18,6 +18,9 @@ import { type AdmittedTrigger, startOf, type TriggerQuestion } from './trigger-s
 const PAUSE_MS = 50;
 const LONG_PAUSE_MS = 100;
 const LARGE_ROWS = 100;
+/** A group of so many rows to which nobody adds for this time is the end of a burst. */
+const BURST_ROWS = 16;
+const QUIET_MS = 12;
 /** The next group gathers as long as the start before it is under way, but no longer than this. */
 const SLOW_START_MS = 500;
 /** So often an open group is looked at, when it could not be closed. */
@@ -45,6 +48,7 @@ type Group = {
   promised: number;
   state: 'open' | 'closed' | 'started';
   sent: () => void;
+  quiet: NodeJS.Timeout | null;
 };
 /** One queue of one team: its open group, what was started last, how many starts are under way, and how much there was to do lately. */
 type Place = { open: Group | null; startedAt: number; startedRows: number; starting: number; warmth: number; warmAt: number };
@@ -105,6 +109,8 @@ export function createTriggerPools(
     for (const [group, rows] of late) void starter.behind(startApart(group, rows));
     for (const group of groups.values()) {
       if (group.rows > 0 && (group.rows >= MOST_ROWS || msToPause(group.place) <= 0)) close(group);
+      else if (group.rows >= BURST_ROWS && group.promised === 0)
+        group.quiet = group.quiet?.refresh() ?? setTimeout(closeIfQuiet, QUIET_MS, group);
       if (group.state === 'closed' && group.promised === 0) start(group);
     }
   }
@@ -133,7 +139,7 @@ export function createTriggerPools(
 
   /** It is closed by whoever adds to it when there is no pause to wait for, and else when that is over. */
   function newGroup(id: string, place: Place): Group {
-    const group: Group = { id, place, first: null, rows: 0, promised: 0, state: 'open', sent: () => {} };
+    const group: Group = { id, place, first: null, rows: 0, promised: 0, state: 'open', sent: () => {}, quiet: null };
     setTimeout(ripen, Math.max(msToPause(place), AGAIN_MS), group);
     return group;
   }
@@ -154,6 +160,11 @@ export function createTriggerPools(
     if (isEmpty && group.promised === 0) shut(group);
     else if (isEmpty || msToPause(group.place) > 0) setTimeout(ripen, AGAIN_MS, group);
     else close(group);
+  }
+
+  /** A burst is over: the rest of the pause would be waited for in vain. */
+  function closeIfQuiet(group: Group): void {
+    if (group.promised === 0) close(group);
   }
 
   function shut(group: Group): void {

@@ -113,3 +113,21 @@ test('a group is open as long as a statement may add to it, and is forgotten whe
   });
   assert.deepEqual(it.calls, ['start first']);
 });
+
+test('the end of a burst is started when nobody adds to it any more, long before the pause is over; a few rows wait for that', async () => {
+  const startedAfter = async (count: number): Promise<number> => {
+    const it = groups();
+    it.commit(it.offer(), 'first', 100);
+    const began = performance.now();
+    const offered = it.offer();
+    it.commit(offered, offered.open.default!, count);
+    await new Promise<void>((resolve) => {
+      const look = () => (it.calls.length === 2 ? resolve() : setImmediate(look));
+      look();
+    });
+    return performance.now() - began;
+  };
+  const [burst, few] = await Promise.all([startedAfter(16), startedAfter(15)]);
+  assert.ok(few >= 95, `few rows after ${few} ms`);
+  assert.ok(burst < few - 40, `a burst after ${burst} ms`);
+});
