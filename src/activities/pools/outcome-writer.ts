@@ -58,6 +58,8 @@ export function createOutcomeWriter({ pool, recorder, log }: { pool: Pool; recor
       return;
     }
     const [{ outcome }] = group as [Written];
+    // not even what was left of it: there is no hurry to hear that again
+    if (outcome.error?.type === UNSTORABLE) await sleep(AGAIN_MS);
     log.error(
       { execution: outcome.id, status: outcome.status, error: String(error) },
       'what the target answered can not be stored; the outcome is recorded without it',
@@ -132,4 +134,5 @@ const isLocked = (error: unknown): boolean => ['55P03', '40P01'].includes(String
 const isItsData = (error: unknown): boolean => /^(22|54)/.test(String((error as { code?: unknown }).code ?? ''));
 
 /** Stands in the attempt; an execution that succeeded has no error. */
-const unstorable = (attempt: number) => ({ type: 'unstorable', message: 'what the target answered can not be stored', attempt });
+const UNSTORABLE = 'unstorable';
+const unstorable = (attempt: number) => ({ type: UNSTORABLE, message: 'what the target answered can not be stored', attempt });
