@@ -11,7 +11,7 @@ export function stopFacts(scene: () => Scene): void {
 
   test('a paused job fires no slot, says how many it skipped, runs triggers unless told to block them, and goes on when resumed', async () => {
     const { almanac, endpoint, job, run, slots, ok } = scene();
-    const made = await job(endpoint(), { schedule: { every: '1s' } });
+    const made = await job(endpoint(), { schedule: { every: '1s' }, overlap: 'allow_all' });
     await until('it fires', async () => (await slots(made)).length > 0);
     const paused = await ok(200, almanac.api.post(`/schedule/${made.id}/pause`, { reason: 'upgrade' }));
     assert.deepEqual([paused.state, paused.pause.reason, paused.nextRunAt], ['paused', 'upgrade', null]);
