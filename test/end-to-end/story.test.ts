@@ -60,8 +60,12 @@ test('a cron with seconds is a schedule in Temporal under the id of the job; it 
   assert.deepEqual([done.result.status, done.result.body, done.result.truncated], [201, '{"path":"/cron"}', false]);
   const call = callsTo('/cron').find((each) => each.execution === done.id)!;
   assert.equal(call.headers['x-almanac-slot'], done.slot);
-  const workflow = await almanac.temporal.workflow.getHandle(done.id).describe();
-  assert.deepEqual([workflow.runId, workflow.status.name], [done.runId, 'COMPLETED']);
+  // the row is told before the workflow is
+  const workflow = await until('its workflow is completed', async () => {
+    const described = await almanac.temporal.workflow.getHandle(done.id).describe();
+    return described.status.name === 'COMPLETED' && described;
+  });
+  assert.equal(workflow.runId, done.runId);
   const slots = callsTo('/cron').map((each) => each.execution);
   assert.equal(new Set(slots).size, slots.length, 'no slot is called twice');
 });
