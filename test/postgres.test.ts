@@ -1,9 +1,9 @@
 /** Transactions, and those whose process does not go on with them. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { openTestPool } from './support/pool.ts';
 import { alone } from '../src/controller/alone.ts';
 import { inTransaction, isPostgresAway, type Pool, type Queryable } from '../src/postgres.ts';
+import { openTestPool } from './support/pool.ts';
 import { seedJob } from './support/seed.ts';
 
 let pool: Pool;

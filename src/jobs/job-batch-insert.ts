@@ -8,6 +8,7 @@ import { bucketPoolId, newGroupPoolId, partitionAtOf, pooledClockId } from './id
 import type { Draft, InsertOutcome } from './job-draft.ts';
 import { membershipEnd } from './job-facts.ts';
 import { checkAt, type InsertRow, outcomeOf } from './job-insert.ts';
+import { slotRuleValues } from './job-write-store.ts';
 import { durationMs } from './time/duration.ts';
 import type { Timing } from './time/timing.ts';
 
@@ -21,12 +22,14 @@ const TEXT = `
              id text, name text, service text, category text, priority smallint, tags jsonb, state text, document json, own text, shared text, hash text,
              by text, request text, at timestamptz, next timestamptz, queue text, enabled boolean, overlap text, "catchUp" text, "window" bigint, "offset" integer,
              tries integer, "pauseAfter" integer, timeout bigint, wish text, poolable boolean, "check" timestamptz, "from" timestamptz, "to" timestamptz,
-             once text, "onceAt" timestamptz, due timestamptz, bucket text, "group" text, certain text, reason text, services text[]))
+             once text, "onceAt" timestamptz, due timestamptz, bucket text, "group" text, certain text, reason text, services text[],
+             gap text, repeat text, include text[], exclude text[], zone text, expect bigint))
            WITH ORDINALITY AS i (
              id, name, service, category, priority, tags, state, document, own, shared, hash,
              by, request, at, next, queue, enabled, overlap, catch_up, catch_up_window_ms, offset_s,
              tries, pause_after, timeout_ms, wish, poolable, check_at, start_at, end_at,
-             once, once_at, due, bucket, fresh, certain, reason, services, nth)
+             once, once_at, due, bucket, fresh, certain, reason, services,
+             dst_gap, dst_repeat, include_calendars, exclude_calendars, calendar_zone, expect_ms, nth)
   ), company AS MATERIALIZED (
     SELECT s.shared FROM (SELECT i.shared, bool_or(i.certain = 'pooled') AS asked FROM item i WHERE i.own IS NOT NULL GROUP BY i.shared) s
      WHERE s.asked OR EXISTS (SELECT 1 FROM clock_members m WHERE m.clock_id = s.shared AND m.valid_to = 'infinity')
@@ -57,9 +60,11 @@ const TEXT = `
            LATERAL join_pooled_clock($1, s.clock_id, s.hash, s.queue, s.next, statement_timestamp()) j
   ), runtime AS (
     INSERT INTO job_runtime (job_id, team, job_name, generation, priority, next_run_at, queue, enabled, overlap, catch_up, catch_up_window_ms, offset_s, max_attempts,
-                             pause_after_failures, timeout_ms, dispatch, dispatch_reason, dispatch_wish, poolable)
+                             pause_after_failures, timeout_ms, dispatch, dispatch_reason, dispatch_wish, poolable,
+                             dst_gap, dst_repeat, include_calendars, exclude_calendars, calendar_zone, expect_ms, next_run_unsure)
     SELECT m.id, $1, m.name, 1, m.priority, m.next, m.queue, m.enabled, m.overlap, m.catch_up, m.catch_up_window_ms, m.offset_s, m.tries,
-           m.pause_after, m.timeout_ms, m.dispatch, m.why, m.wish, m.poolable FROM made m
+           m.pause_after, m.timeout_ms, m.dispatch, m.why, m.wish, m.poolable,
+           m.dst_gap, m.dst_repeat, m.include_calendars, m.exclude_calendars, m.calendar_zone, m.expect_ms, m.calendar_zone IS NOT NULL FROM made m
   ), revision AS (
     INSERT INTO job_revisions (job_id, generation, team, document, changed_by, created_at) SELECT m.id, 1, $1, m.document, m.by, m.at FROM made m
   ), audit AS (
@@ -115,6 +120,7 @@ export async function jobsInsert(database: Queryable, drafts: readonly Draft[]):
 function itemOf({ caller, job, facts, services, once, certain }: Draft, groups: Map<string, string>) {
   const { document } = job;
   const { window } = facts;
+  const [gap, repeat, include, exclude, zone, expect] = slotRuleValues(document);
   const bucket = once ? bucketPoolId(job.team, facts.queue, once.dueAt) : undefined;
   if (bucket && !groups.has(bucket)) groups.set(bucket, newGroupPoolId(facts.queue));
   return {
@@ -155,5 +161,11 @@ function itemOf({ caller, job, facts, services, once, certain }: Draft, groups: 
     certain: certain?.dispatch,
     reason: certain?.reason,
     services: services.length > 0 ? services : undefined,
+    gap,
+    repeat: repeat ?? undefined,
+    include: include ?? undefined,
+    exclude: exclude ?? undefined,
+    zone: zone ?? undefined,
+    expect: expect ?? undefined,
   };
 }

@@ -158,6 +158,9 @@ export const jobDocumentSchema = strictShape(
     deadline: durationWithin('100ms', '365d').optional().meta({ description: 'The whole execution, retries included; default none' }),
     retry: retrySchema.default(RETRY_DEFAULT),
     pauseAfterFailures: wholeNumber(1, 10_000).optional().meta({ description: 'Pauses the job after so many failed executions in a row' }),
+    expect: strictShape({ everyAtMost: durationWithin('10s', '400d') }, 'everyAtMost')
+      .optional()
+      .meta({ description: 'Told as `missed` when there was no success for this long', example: { everyAtMost: '26h' } }),
     concurrency: notSupportedYet('concurrency'),
     notify: notSupportedYet('notify'),
   },

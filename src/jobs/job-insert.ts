@@ -9,7 +9,7 @@ import { bucketPoolId, newGroupPoolId, partitionAtOf, pooledClockId } from './id
 import type { Draft, InsertOutcome } from './job-draft.ts';
 import { membershipEnd } from './job-facts.ts';
 import type { StoredJob } from './job-store.ts';
-import { runtimeValues } from './job-write-store.ts';
+import { runtimeValues, slotRuleValues } from './job-write-store.ts';
 import { durationMs } from './time/duration.ts';
 
 /** How long after its slot a slot without a row is looked for (semantics.md 9), milliseconds. */
@@ -45,8 +45,10 @@ const TEXT = `
     RETURNING id
   ), runtime AS (
     INSERT INTO job_runtime (job_id, team, job_name, generation, priority, next_run_at, queue, enabled, overlap, catch_up, catch_up_window_ms, offset_s, max_attempts,
-                             pause_after_failures, timeout_ms, dispatch, dispatch_reason, dispatch_wish, poolable)
-    SELECT id, $2, $3, 1, $6, $13, $14, $15, $16, $17, $18, $19, $20, $21, $32, place.dispatch, place.reason, $38, $39 FROM job, place
+                             pause_after_failures, timeout_ms, dispatch, dispatch_reason, dispatch_wish, poolable,
+                             dst_gap, dst_repeat, include_calendars, exclude_calendars, calendar_zone, expect_ms, next_run_unsure)
+    SELECT id, $2, $3, 1, $6, $13, $14, $15, $16, $17, $18, $19, $20, $21, $32, place.dispatch, place.reason, $38, $39,
+           $40, $41, $42::text[], $43::text[], $44, $45, $44::text IS NOT NULL FROM job, place
   ), revision AS (
     INSERT INTO job_revisions (job_id, generation, team, document, changed_by, created_at) SELECT id, 1, $2, $9, $11, $12 FROM job
   ), audit AS (
@@ -142,6 +144,7 @@ export async function jobInsert(database: Queryable, { caller, job, facts, servi
       once ? newGroupPoolId(facts.queue) : null,
       document.dispatch,
       isPoolable(document),
+      ...slotRuleValues(document),
     ],
   });
   return outcomeOf(rows[0]!);

@@ -19,6 +19,16 @@ export const runtimeValues = (document: JobDocument, facts: JobFacts): unknown[]
   document.pauseAfterFailures ?? null,
 ];
 
+/** The columns of job_runtime that decide which of its clock's slots a job runs, and what is expected of it. */
+export const slotRuleValues = ({ schedule, expect }: JobDocument): unknown[] => [
+  schedule?.dst?.gap ?? 'shift',
+  schedule?.dst?.repeat ?? null,
+  schedule?.include ?? null,
+  schedule?.exclude ?? null,
+  schedule?.include || schedule?.exclude ? schedule.timezone : null,
+  expect?.everyAtMost === undefined ? null : durationMs(expect.everyAtMost),
+];
+
 /** Writes a job's next generation: row, runtime, revision and audit event in one statement. The caller holds the job's lock. */
 export async function jobWriteGeneration(
   tx: Transaction,
@@ -37,7 +47,9 @@ export async function jobWriteGeneration(
            ), runtime AS (
              UPDATE job_runtime SET job_name = $3, generation = $9, priority = $6, next_run_at = $13, queue = $14, enabled = $15, overlap = $16, catch_up = $17,
                                     catch_up_window_ms = $18, offset_s = $19, max_attempts = $20, pause_after_failures = $21, timeout_ms = $25,
-                                    dispatch = $26, dispatch_reason = $27, dispatch_wish = $28, poolable = $29
+                                    dispatch = $26, dispatch_reason = $27, dispatch_wish = $28, poolable = $29, dst_gap = $30, dst_repeat = $31,
+                                    include_calendars = $32::text[], exclude_calendars = $33::text[], calendar_zone = $34, expect_ms = $35,
+                                    next_run_unsure = $34::text IS NOT NULL
               WHERE job_id = $1 AND team = $2
            ), revision AS (
              INSERT INTO job_revisions (job_id, generation, team, document, changed_by, created_at) VALUES ($1, $9, $2, $10, $22, $12)
@@ -67,6 +79,7 @@ export async function jobWriteGeneration(
       job.dispatchChoice.reason,
       document.dispatch,
       isPoolable(document),
+      ...slotRuleValues(document),
     ],
   });
 }

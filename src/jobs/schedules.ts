@@ -156,7 +156,7 @@ export type Schedules = ReturnType<typeof createSchedules>;
 
 /** Keeps the order of keys that a parsed document has, so that the same schedule gives the same text. */
 function withSchedule({ document }: StoredJob, schedule: Schedule | undefined): StoredJob['document'] {
-  const { schedule: _former, overlap, catchUp, target, timeout, deadline, retry, pauseAfterFailures, ...head } = document;
+  const { schedule: _former, overlap, catchUp, target, timeout, deadline, retry, pauseAfterFailures, expect, ...head } = document;
   return {
     ...head,
     ...(schedule === undefined ? {} : { schedule }),
@@ -167,6 +167,7 @@ function withSchedule({ document }: StoredJob, schedule: Schedule | undefined): 
     ...(deadline === undefined ? {} : { deadline }),
     retry,
     ...(pauseAfterFailures === undefined ? {} : { pauseAfterFailures }),
+    ...(expect === undefined ? {} : { expect }),
   };
 }
 

@@ -76,16 +76,13 @@ describe('a job document', () => {
     const later = job({
       concurrency: { key: 'db', limit: 1 },
       notify: [],
-      schedule: { cron: '* * * * *', include: [], exclude: [], calendar: {}, dst: {} },
+      schedule: { cron: '* * * * *', calendar: {} },
       target: { ...target, callback: {} },
     });
     assert.deepEqual(codesOf(later).sort(), [
       '/concurrency not_supported_yet',
       '/notify not_supported_yet',
       '/schedule/calendar not_supported_yet',
-      '/schedule/dst not_supported_yet',
-      '/schedule/exclude not_supported_yet',
-      '/schedule/include not_supported_yet',
       '/target/callback not_supported_yet',
     ]);
     for (const type of ['workflow', 'steps'])

@@ -58,6 +58,27 @@ function zoneProblem(name: string): string {
 /** A key whose behaviour is not there yet: refused, never silently ignored. */
 const notSupportedYet = (key: string) => z.never({ error: `${key} is not supported yet; leave it out` }).optional();
 
+const MOST_CALENDARS = 20;
+const calendarNames = z
+  .array(z.string({ error: 'must be the name of a calendar' }).min(1, 'must not be empty').max(100, 'has more than 100 characters'), {
+    error: 'must be a list of names of calendars',
+  })
+  .min(1, 'must hold at least one calendar; leave it out instead')
+  .max(MOST_CALENDARS, `holds more than ${MOST_CALENDARS} calendars; put their days into one`);
+
+const dstSchema = z
+  .strictObject(
+    {
+      gap: z.enum(['skip', 'shift'], { error: 'must be "skip" or "shift"' }).optional(),
+      repeat: z.enum(['first', 'last', 'both'], { error: 'must be "first", "last" or "both"' }).optional(),
+    },
+    { error: (issue) => (issue.code === 'invalid_type' ? 'must be an object with gap and repeat, both optional' : undefined) },
+  )
+  .meta({
+    description:
+      'On days when clocks change. gap: a time that does not exist is left out, or runs when the clocks have jumped (default shift). repeat: a time that comes twice runs the first time, the last, or both (default first; a schedule that fires every hour goes on hour by hour unless this is written)',
+  });
+
 const shape = {
   cron: z.union([cronText, cronList], { error: `must be a cron text in quotes or a list of at most ${MOST_CRONS} of them` }).optional(),
   every: durationSchema
@@ -73,10 +94,10 @@ const shape = {
   jitter: durationSchema
     .optional()
     .meta({ description: 'Spread: each job starts a fixed number of whole seconds within this after its slot' }),
-  include: notSupportedYet('include'),
-  exclude: notSupportedYet('exclude'),
+  include: calendarNames.optional().meta({ description: 'Shared calendars: slots run only inside one of them' }),
+  exclude: calendarNames.optional().meta({ description: 'Shared calendars: slots inside one of them do not run' }),
   calendar: notSupportedYet('calendar'),
-  dst: notSupportedYet('dst'),
+  dst: dstSchema.optional(),
 };
 const KNOWN_KEYS = Object.keys(shape);
 
