@@ -1,6 +1,7 @@
 /** Two executions of a job at the same time: what each overlap policy makes of them, whether slots or triggers meet. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '../support/almanac.ts';
 import type { Body } from '../support/client.ts';
 import { countersOf } from '../support/seed.ts';
@@ -21,8 +22,10 @@ type Met = { job: Body; gate: Gate; first: Body; second: Body };
 async function meet(scene: Scene, overlap: string, [one, other]: [Way, Way]): Promise<Met> {
   const gate = scene.gate();
   const slots = [one, other].filter((way) => way === 'slot').length;
-  const schedule = slots === 0 ? {} : { schedule: firing(slots, one === 'slot' ? 3_000 : 5_000, 2).schedule };
-  const job = await scene.job(gate, { overlap, timeout: '10s', ...schedule });
+  const { schedule, first: due } = firing(slots, one === 'slot' ? 3_000 : 8_000, 2);
+  const job = await scene.job(gate, { overlap, timeout: '10s', ...(slots > 0 && { schedule }) });
+  // a trigger that a slot shall meet comes shortly before it, and its call is not over by its timeout when the slot is late
+  if (one === 'trigger' && other === 'slot') await sleep(due - 2_500 - Date.now());
   const asked = one === 'trigger' ? await scene.trigger(job) : null;
   await gate.received(1);
   const first = asked ?? (await scene.slots(job))[0];
@@ -60,7 +63,9 @@ export function overlapFacts(scene: () => Scene): void {
   test('buffer_all runs what waits one after another in the order of acceptance, slots and triggers alike', async () => {
     const { gate, job, trigger, ended, slots } = scene();
     const behind = gate();
-    const made = await job(behind, { overlap: 'buffer_all', schedule: firing(2, 3_000).schedule });
+    const { schedule, first: due } = firing(2, 5_000);
+    const made = await job(behind, { overlap: 'buffer_all', schedule });
+    await sleep(due - 2_000 - Date.now());
     const asked = [await trigger(made), await trigger(made)];
     await until('both slots have a row', async () => (await slots(made)).length === 2);
     asked.push(...(await slots(made)), await trigger(made), await trigger(made));
