@@ -212,7 +212,9 @@ describe('the clock of a job', () => {
     assert.equal(on.state, 'active');
     clock = await clockOf(it.pool, id);
     assert.deepEqual([clock?.empty_since, clock?.paused, clock?.generation], [null, false, '3']);
-    assert.equal((await membersOf(it.pool, id)).length, 2);
+    // one that began and ended in the same millisecond is not kept
+    const open = (await membersOf(it.pool, id)).filter((member) => member.valid_to === Number.POSITIVE_INFINITY);
+    assert.equal(open.length, 1);
   });
 
   test('comes back when it was taken away while the job was disabled', async () => {
