@@ -5,7 +5,7 @@ import type { Caller } from './caller.ts';
 export type AuditEvent = {
   /** `job.created`, `job.paused`, `service.updated`, … */
   action: string;
-  subjectKind: 'job' | 'service';
+  subjectKind: 'job' | 'service' | 'freeze';
   subjectId: string;
   before?: unknown;
   after?: unknown;
