@@ -1,0 +1,104 @@
+-- Who watches that slots become executions: alarms of jobs, a heartbeat of the watchdog, the health of intervals (semantics.md 1, 9).
+
+-- What 0015 has made already stays as it is.
+ALTER TABLE job_runtime
+  -- what the watchdog has told of this job and no success has taken back: late < missed < expect; null: nothing. Whoever records the next success clears it
+  ADD COLUMN IF NOT EXISTS alarm text,
+  ADD COLUMN IF NOT EXISTS alarm_at timestamptz,
+  -- missed slots up to this one have been told
+  ADD COLUMN IF NOT EXISTS missed_told timestamptz,
+  -- `expect` counts from here when there was no success since: creation, or the moment it was switched on, resumed, or given another `expect`
+  ADD COLUMN IF NOT EXISTS expect_since timestamptz NOT NULL DEFAULT now();
+CREATE INDEX job_runtime_alarmed ON job_runtime (job_id) WHERE alarm IS NOT NULL;
+CREATE INDEX job_runtime_expecting ON job_runtime (job_id) WHERE expect_ms IS NOT NULL;
+
+-- A trigger, because many statements switch jobs on and off; it costs nothing where none of these columns is written.
+CREATE FUNCTION expect_anew() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.expect_since := clock_timestamp();
+  RETURN NEW;
+END $$;
+CREATE TRIGGER job_runtime_expect_anew BEFORE UPDATE OF enabled, paused_at, expect_ms ON job_runtime FOR EACH ROW
+  WHEN ((NEW.enabled AND NOT OLD.enabled) OR (NEW.paused_at IS NULL AND OLD.paused_at IS NOT NULL) OR NEW.expect_ms IS DISTINCT FROM OLD.expect_ms)
+  EXECUTE FUNCTION expect_anew();
+
+-- Which process looked last, and what it saw. One that is silent has died.
+CREATE TABLE watchdog_heartbeats (
+  process  text PRIMARY KEY,                    -- host:pid of a controller
+  at       timestamptz NOT NULL,
+  looked   integer NOT NULL,                    -- jobs that are watched
+  overdue  integer NOT NULL                     -- jobs with an alarm
+);
+-- How far something that reads rows in the order of their time has come, whichever process reads on.
+CREATE TABLE ledger_positions (
+  name  text PRIMARY KEY,
+  at    timestamptz NOT NULL
+);
+
+-- What did not run, by when it was decided (the watchdog) and by when it was due (lists). Exceptions only: what runs is in neither.
+CREATE INDEX job_executions_missed ON job_executions (finished_at) WHERE status = 'skipped' AND reason = 'missed';
+CREATE INDEX job_executions_skipped ON job_executions (team, partition_at DESC, id DESC) WHERE status = 'skipped';
+-- Later executions of a slot.
+CREATE INDEX job_executions_again ON job_executions (job_id, slot) WHERE slot IS NOT NULL AND trigger IN ('backfill', 'retry');
+CREATE INDEX slot_ranges_by_begin ON slot_ranges (team, from_at DESC, job_id DESC);
+CREATE INDEX slot_ranges_by_end ON slot_ranges (team, to_at);
+
+-- Tells an alarm once per episode: nothing happens while one as bad or worse is open. True: it was told. The caller needs no lock.
+CREATE FUNCTION raise_alarm(p_team text, p_job text, p_alarm text, p_execution text, p_slot timestamptz, p_details json) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE job_runtime r SET alarm = p_alarm, alarm_at = clock_timestamp()
+   WHERE r.job_id = p_job AND r.team = p_team
+     AND (r.alarm IS NULL OR array_position(ARRAY['late', 'missed', 'expect'], r.alarm) < array_position(ARRAY['late', 'missed', 'expect'], p_alarm));
+  IF NOT FOUND THEN RETURN false; END IF;
+  PERFORM raise_event(p_team, p_job, CASE p_alarm WHEN 'late' THEN 'late' ELSE 'missed' END, p_execution, p_slot, p_details);
+  RETURN true;
+END $$;
+
+-- Takes an alarm back when a success came after it, and says so.
+CREATE FUNCTION clear_alarm(p_team text, p_job text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  v_was  record;
+BEGIN
+  SELECT r.alarm, r.alarm_at INTO v_was FROM job_runtime r
+   WHERE r.job_id = p_job AND r.team = p_team AND r.alarm IS NOT NULL AND r.last_success_at >= r.alarm_at FOR UPDATE;
+  IF NOT FOUND THEN RETURN false; END IF;
+  UPDATE job_runtime r SET alarm = NULL, alarm_at = NULL WHERE r.job_id = p_job AND r.team = p_team;
+  PERFORM raise_event(p_team, p_job, 'recovered', NULL, NULL, json_build_object('alarm', v_was.alarm, 'since', iso_time(v_was.alarm_at)));
+  RETURN true;
+END $$;
+
+-- Tells missed slots of one job: p_count of them from p_first to p_last, the newest decided at p_decided. Told before: nothing. A job that has succeeded since has recovered at once.
+CREATE FUNCTION tell_missed(p_team text, p_job text, p_first timestamptz, p_last timestamptz, p_count integer, p_decided timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  v_told     boolean;
+  v_success  timestamptz;
+BEGIN
+  UPDATE job_runtime r SET missed_told = p_last WHERE r.job_id = p_job AND r.team = p_team AND (r.missed_told IS NULL OR r.missed_told < p_last)
+  RETURNING r.last_success_at INTO v_success;
+  IF NOT FOUND THEN RETURN false; END IF;
+  v_told := raise_alarm(p_team, p_job, 'missed', NULL, p_first,
+                        json_build_object('kind', 'slot', 'first', iso_time(p_first), 'last', iso_time(p_last), 'count', p_count));
+  IF v_told AND v_success > p_decided THEN
+    UPDATE job_runtime r SET alarm_at = v_success WHERE r.job_id = p_job AND r.team = p_team;
+    PERFORM clear_alarm(p_team, p_job);
+  END IF;
+  RETURN v_told;
+END $$;
+
+-- How long executions of a job take against the distance of its slots; rolled up by the controller from the newest ones.
+CREATE TABLE job_health (
+  job_id          text PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+  team            text NOT NULL,
+  at              timestamptz NOT NULL,
+  executions      integer NOT NULL,             -- that were looked at
+  interval_ms     bigint NOT NULL,              -- shortest distance of slots ahead
+  p50_ms          bigint NOT NULL,
+  p95_ms          bigint NOT NULL,
+  wait_p50_ms     bigint NOT NULL,              -- start - due
+  wait_p95_ms     bigint NOT NULL,
+  share           double precision NOT NULL,    -- p95_ms / interval_ms
+  slots_per_day   double precision NOT NULL,
+  skips_per_day   double precision NOT NULL,    -- projected, as overlap says
+  told_at         timestamptz                   -- `interval_health` was raised, and the share has not fallen since
+);
+CREATE INDEX job_health_worst ON job_health (team, share DESC, job_id DESC);
