@@ -19,6 +19,14 @@ const END_S = Date.UTC(2101, 0, 1) / 1_000;
 /** A job's window: slots with `startAt <= slot <= endAt` count, both ends included, as Temporal's own do. */
 export type Window = { startAt?: Date | null; endAt?: Date | null };
 
+/** What a job wants on days when clocks change; absent parts are the default: gap shift, repeat first for times of day and both for what fires every hour. */
+export type DstPolicy = { gap?: 'skip' | 'shift' | undefined; repeat?: 'first' | 'last' | 'both' | undefined };
+
+/** A slot about which there is something to say, as in the table `timing_marks` (migration 0014 says what each kind means). */
+export type MarkKind = 'gap' | 'repeat_first' | 'repeat_last' | 'hourly_first' | 'hourly_last' | 'odd' | 'date';
+/** `fired` false: Temporal's own calendars do not bring it, so that the clock carries it as a dated extra. */
+export type Mark = { slot: Date; kind: MarkKind; fired: boolean };
+
 type Walker = (afterS: number) => number | null;
 
 /** The first slot strictly after a moment; null when there is none within about 40 years. */
@@ -50,12 +58,39 @@ export function isInWindow(slot: Date, { startAt, endAt }: Window): boolean {
   return (!startAt || slot >= startAt) && (!endAt || slot <= endAt);
 }
 
-/** The next `count` slots strictly after a moment that lie in the job's window. */
-export function nextSlots(timing: Timing, after: Date, count: number, window: Window = {}): Date[] {
+/** The next `count` slots strictly after a moment that lie in the job's window and run under its policy for days when clocks change. */
+export function nextSlots(timing: Timing, after: Date, count: number, window: Window = {}, policy: DstPolicy = {}): Date[] {
   const { startAt, endAt } = window;
   // One millisecond before, so that a slot exactly at startAt counts.
   const from = startAt && startAt > after ? new Date(startAt.getTime() - 1) : after;
-  return slotsBetween(timing, from, endAt ?? new Date(END_S * 1_000), count);
+  const walk = walkerOf(timing);
+  const slots: Date[] = [];
+  const end = endAt ? floorS(endAt) : END_S;
+  for (let at = walk(floorS(from)); at !== null && at <= end && slots.length < count; at = walk(at)) {
+    const slot = new Date(at * 1_000);
+    if (runsUnder(timing, slot, policy) === null) slots.push(slot);
+  }
+  return slots;
+}
+
+/** Why a slot does not run under a job's policy for days when clocks change; null: it runs. */
+export function runsUnder(timing: Timing, slot: Date, policy: DstPolicy): null | 'dst_gap' | 'dst_repeat' {
+  const [mark] = marksOf(timing, new Date(slot.getTime() - 1), slot);
+  return mark === undefined ? null : verdictOf(mark.kind, policy);
+}
+
+/** What admit says of a slot with this mark, in the words of SQL's `skipped` rows. */
+export function verdictOf(kind: MarkKind, { gap, repeat }: DstPolicy): null | 'dst_gap' | 'dst_repeat' {
+  if (kind === 'odd' || (kind === 'gap' && gap === 'skip')) return 'dst_gap';
+  if (kind === 'repeat_last' && (repeat ?? 'first') === 'first') return 'dst_repeat';
+  if (kind === 'hourly_last' && repeat === 'first') return 'dst_repeat';
+  if ((kind === 'repeat_first' || kind === 'hourly_first') && repeat === 'last') return 'dst_repeat';
+  return null;
+}
+
+/** The marks with `fromExclusive < slot <= toInclusive`, ascending. */
+export function marksOf(_timing: Timing, _fromExclusive: Date, _toInclusive: Date): Mark[] {
+  return [];
 }
 
 /** The last slot strictly before a moment; null when there is none within about 40 years, or since 1970. */
