@@ -5,14 +5,18 @@ import type { Caller } from './caller.ts';
 export type AuditEvent = {
   /** `job.created`, `job.paused`, `service.updated`, … */
   action: string;
-  subjectKind: 'job' | 'service' | 'freeze';
+  subjectKind: 'job' | 'service' | 'freeze' | 'operation';
   subjectId: string;
   before?: unknown;
   after?: unknown;
 };
 
 /** Adds one event; call it in the transaction of the change itself, so that there is never one without the other. */
-export async function auditInsert(database: Queryable, caller: Caller, event: AuditEvent): Promise<void> {
+export async function auditInsert(
+  database: Queryable,
+  caller: Pick<Caller, 'team' | 'name' | 'requestId'>,
+  event: AuditEvent,
+): Promise<void> {
   await database.query({
     name: 'audit-insert',
     text: `INSERT INTO audit_events (team, actor, action, subject_kind, subject_id, before, after, request_id)

@@ -36,7 +36,11 @@ const KIND = /^(manual|backfill|retry|once|batch)-([0-9a-f]{8})-([0-9a-f]{4})-7[
 
 export const newJobId = (): string => `job_${v7()}`;
 export const newServiceId = (): string => `svc_${v7()}`;
+export const newArchiveId = (): string => `arc_${v7()}`;
+export const newOperationId = (): string => `op_${v7()}`;
 export const newFreezeId = (): string => `frz_${v7()}`;
+export const newChannelId = (): string => `chn_${v7()}`;
+export const newDeliveryId = (): string => `dlv_${v7()}`;
 export const isJobId = (text: string): boolean => JOB_ID.test(text);
 
 /** The nominal time as Temporal itself writes it into the ids of scheduled workflows: RFC 3339, UTC, whole seconds. */
