@@ -98,6 +98,27 @@ export const environmentSchema = z.object({
   RECONCILE_CONCURRENCY: count(8),
   SWEEP_INTERVAL_S: count(60),
 
+  // Retention and archives.
+  /** Whole months that executions stay in the database; what is older is archived, then removed. */
+  RETENTION_MONTHS: count(12).pipe(z.number().max(1_200)),
+  /** Folder that archives are written to; empty means none. */
+  ARCHIVE_DIR: z.string().default(''),
+  /** S3-compatible bucket that archives are written to, instead of the folder; empty means none. */
+  ARCHIVE_S3_BUCKET: z.string().default(''),
+  ARCHIVE_S3_PREFIX: z
+    .string()
+    .regex(/^$|\/$/, 'must end with /')
+    .default('almanac/'),
+  ARCHIVE_S3_REGION: z.string().default('us-east-1'),
+  /** Address of a server that is not AWS. */
+  ARCHIVE_S3_ENDPOINT: z.union([z.literal(''), z.url('must be an address, e.g. https://minio.internal:9000')]).default(''),
+  ARCHIVE_S3_PATH_STYLE: flag(false),
+  /** Empty: as AWS' own settings or the machine's role say. */
+  ARCHIVE_S3_ACCESS_KEY_ID: z.string().default(''),
+  ARCHIVE_S3_SECRET_ACCESS_KEY: z.string().default(''),
+  /** How long after it was due a slot may begin before the watchdog calls its job late. */
+  WATCHDOG_GRACE_S: count(60),
+
   // Terminal and log.
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   METRICS_PORT: port(0),
@@ -111,7 +132,8 @@ export class ConfigError extends Error {
 }
 
 const KNOWN = Object.keys(environmentSchema.shape);
-const OUR_PREFIXES = /^(ALMANAC_|WORKER_|RATE_LIMIT_|SWEEP_|POOL_|RECONCILE_|BODY_LIMIT_|BUFFER_LIMIT_|POOL_)/;
+const OUR_PREFIXES =
+  /^(ALMANAC_|WORKER_|RATE_LIMIT_|SWEEP_|WATCHDOG_|POOL_|RECONCILE_|BODY_LIMIT_|BUFFER_LIMIT_|POOL_|RETENTION_|ARCHIVE_)/;
 
 /**
  * Reads and checks the environment. An empty variable counts as not set.
