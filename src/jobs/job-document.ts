@@ -8,6 +8,7 @@ import { type FieldError, JobError } from './errors.ts';
 import { choice, documentIssues, notSupportedYet, strictShape } from './job-issues.ts';
 import { isObject, type Json, jsonProblem } from './job-json.ts';
 import { nameSchema, serviceNameSchema } from './job-name.ts';
+import { notifySchema } from './notifications/notify-rules.ts';
 import { type TargetRules, targetSchema } from './target-document.ts';
 import { durationMs, durationSchema } from './time/duration.ts';
 import { scheduleSchema } from './time/schedule-document.ts';
@@ -162,7 +163,7 @@ export const jobDocumentSchema = strictShape(
       .optional()
       .meta({ description: 'Told as `missed` when there was no success for this long', example: { everyAtMost: '26h' } }),
     concurrency: notSupportedYet('concurrency'),
-    notify: notSupportedYet('notify'),
+    notify: notifySchema.optional(),
   },
   'a job document with name and target',
 ).meta({ id: 'JobDocument', description: 'A job: what is called, and when' });
@@ -170,7 +171,7 @@ export const jobDocumentSchema = strictShape(
 /** What people write. */
 export type JobDocumentInput = z.input<typeof jobDocumentSchema>;
 /** A parsed document: every default filled in, canonical texts. */
-export type JobDocument = Omit<z.output<typeof jobDocumentSchema>, 'team' | 'concurrency' | 'notify'> & { team: string };
+export type JobDocument = Omit<z.output<typeof jobDocumentSchema>, 'team' | 'concurrency'> & { team: string };
 
 export type DocumentRules = TargetRules & {
   /** The caller's team. */

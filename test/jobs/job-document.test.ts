@@ -75,18 +75,29 @@ describe('a job document', () => {
   test('refuses by name what comes later', () => {
     const later = job({
       concurrency: { key: 'db', limit: 1 },
-      notify: [],
       schedule: { cron: '* * * * *', calendar: {} },
       target: { ...target, callback: {} },
     });
     assert.deepEqual(codesOf(later).sort(), [
       '/concurrency not_supported_yet',
-      '/notify not_supported_yet',
       '/schedule/calendar not_supported_yet',
       '/target/callback not_supported_yet',
     ]);
     for (const type of ['workflow', 'steps'])
       assert.deepEqual(codesOf({ name: 'a', target: { type } }), ['/target/type not_supported_yet']);
+  });
+
+  test('says who is told what, each kind once, and refuses unknown words with the nearest', () => {
+    const notify = [{ on: ['failed', 'missed', 'failed'], channel: 'ops-slack' }];
+    assert.deepEqual(parse(job({ notify })).notify, [{ on: ['failed', 'missed'], channel: 'ops-slack' }]);
+    const [error] = errorsOf(job({ notify: [{ on: ['faild'], channel: 'ops' }] }));
+    assert.equal(error?.path, '/notify/0/on/0');
+    assert.match(error?.message ?? '', /did you mean "failed"/);
+    assert.deepEqual(codesOf(job({ notify: [{ on: [], channel: 'ops' }] })), ['/notify/0/on too_small']);
+    assert.deepEqual(codesOf(job({ notify: [{ on: ['failed'], chanel: 'ops' }] })).sort(), [
+      '/notify/0/chanel unknown_key',
+      '/notify/0/channel required',
+    ]);
   });
 
   test('takes "pooled" for calls of up to 10 s, and says so for longer ones', () => {
