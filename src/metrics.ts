@@ -50,6 +50,17 @@ export function createMetrics(process: string) {
       registers,
     }),
     queueBacklog: new Gauge({ name: 'queue_backlog', help: 'Executions that are due and not started', labelNames: ['queue'], registers }),
+    watchdogLooked: new Gauge({
+      name: 'watchdog_last_look_timestamp_seconds',
+      help: 'When this process last looked for overdue jobs; seconds since 1970',
+      registers,
+    }),
+    jobAlarms: new Gauge({
+      name: 'job_alarms',
+      help: 'Jobs that are late, have missed a slot or a success',
+      labelNames: ['kind'],
+      registers,
+    }),
     reconcilePending: new Gauge({ name: 'reconcile_pending', help: 'Clocks whose last change is not yet in Temporal', registers }),
   };
 }

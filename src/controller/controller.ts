@@ -22,6 +22,7 @@ import { createServers } from './servers.ts';
 import { createStartOne } from './start-one.ts';
 import { createStarts } from './starts.ts';
 import { createSweepLoop } from './sweep.ts';
+import { createWatchdog } from './watchdog.ts';
 
 export type Controller = { start(): void; stop(): Promise<void>; isReady(): boolean };
 
@@ -30,7 +31,10 @@ export function createController(deps: {
   temporal: Client;
   log: Log;
   metrics: Metrics;
-  config: Pick<Config, 'RECONCILE_CONCURRENCY' | 'SWEEP_INTERVAL_S' | 'BUFFER_LIMIT_SLOTS' | 'POOL_FROM_JOBS' | 'POOL_BELOW_JOBS'>;
+  config: Pick<
+    Config,
+    'RECONCILE_CONCURRENCY' | 'SWEEP_INTERVAL_S' | 'BUFFER_LIMIT_SLOTS' | 'POOL_FROM_JOBS' | 'POOL_BELOW_JOBS' | 'WATCHDOG_GRACE_S'
+  >;
 }): Controller {
   const { pool, temporal, log, metrics, config } = deps;
   const servers = createServers({ pool, temporal, log, onBack: (server) => void catchUp(server) });
@@ -61,6 +65,7 @@ export function createController(deps: {
     createEndings({ ...shared, lateSlots }),
     createHousekeeping(shared),
     createGauges({ ...shared, metrics }),
+    createWatchdog({ ...shared, metrics, graceMs: config.WATCHDOG_GRACE_S * 1_000 }),
   ];
 
   /** A server is back: what waits for its next try is due now, so that all is true within seconds. */

@@ -20,7 +20,14 @@ before(async () => {
 });
 after(() => room.close());
 
-const config = { RECONCILE_CONCURRENCY: 8, SWEEP_INTERVAL_S: 5, BUFFER_LIMIT_SLOTS: 1_000, POOL_FROM_JOBS: 20, POOL_BELOW_JOBS: 10 };
+const config = {
+  RECONCILE_CONCURRENCY: 8,
+  SWEEP_INTERVAL_S: 5,
+  BUFFER_LIMIT_SLOTS: 1_000,
+  POOL_FROM_JOBS: 20,
+  POOL_BELOW_JOBS: 10,
+  WATCHDOG_GRACE_S: 60,
+};
 const controllerOf = (temporal: Room['temporal'], log: Log = silent): Controller =>
   createController({ pool: room.pool, temporal, log, metrics: createMetrics('controller'), config });
 
