@@ -7,6 +7,7 @@ import { headerProblems } from './activities/targets/http-request-headers.ts';
 import { type AppDeps, createApp } from './api/app.ts';
 import { rehearseHotRequests } from './api/rehearsal.ts';
 import { createExecutionRoutes } from './api/routes-executions.ts';
+import { createFreezeRoutes } from './api/routes-freezes.ts';
 import { createJobRoutes } from './api/routes-jobs.ts';
 import { createScheduleRoutes } from './api/routes-schedule.ts';
 import { createServiceRoutes } from './api/routes-services.ts';
@@ -16,6 +17,7 @@ import { createApiKeys } from './jobs/api-keys.ts';
 import { createReconciler } from './jobs/clocks/reconcile.ts';
 import { createStarter } from './jobs/execution-starts.ts';
 import { createExecutions } from './jobs/executions.ts';
+import { createFreezes } from './jobs/freezes/freezes.ts';
 import { completeIdempotencyKey, findIdempotentResponse } from './jobs/idempotency.ts';
 import { createJobs } from './jobs/jobs.ts';
 import { createSchedules } from './jobs/schedules.ts';
@@ -101,6 +103,7 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
       createServiceRoutes({ services, publicUrl }),
       createScheduleRoutes({ schedules, executions, publicUrl, inputLimitBytes: config.INPUT_LIMIT_BYTES }),
       createExecutionRoutes({ executions, publicUrl }),
+      createFreezeRoutes({ freezes: createFreezes({ pool }), publicUrl }),
     ],
     version: manifest.version,
   };
