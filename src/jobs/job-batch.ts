@@ -4,6 +4,8 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { inTransaction, type Pool, type Transaction } from '../postgres.ts';
+import { calendarNamesOf, holdCalendars, unknownCalendars } from './calendars/calendar-references.ts';
+import { nextRunsOf } from './calendars/next-runs.ts';
 import type { Caller } from './caller.ts';
 import { type FieldError, JobError } from './errors.ts';
 import { claimIdempotencyKey } from './idempotency.ts';
@@ -81,7 +83,13 @@ export function createJobBatch({
   /** One transaction: nothing is written when it throws. */
   async function write(tx: Transaction, caller: Caller, drafts: readonly Extract<Read, { draft: Draft }>[]): Promise<Written[]> {
     const written: Written[] = [];
-    let left = [...drafts];
+    const unknown = await holdCalendars(
+      tx,
+      caller.team,
+      drafts.map(({ draft }) => draft.job.document),
+    );
+    for (const [nth, errors] of unknown) written.push({ index: drafts[nth]!.index, error: invalidJob(errors) });
+    let left = drafts.filter((_, nth) => !unknown.has(nth));
     for (let round = 1; left.length > 0; round += 1) {
       const outcomes = await jobsInsert(
         tx,
@@ -107,6 +115,8 @@ export function createJobBatch({
         if (holders.has(draft.job.name) || round === ROUNDS)
           written.push({ index, error: jobNameTaken(draft.job.name, holders.get(draft.job.name) ?? 'unknown') });
     }
+    const made = written.flatMap((one) => ('made' in one && calendarNamesOf(one.made.job.document).length > 0 ? [one.made.job.id] : []));
+    if (made.length > 0) await nextRunsOf(tx, caller.team, made);
     return written;
   }
 
@@ -157,8 +167,14 @@ export function createJobBatch({
       caller.team,
       good.flatMap(({ draft }) => draft.services),
     );
-    for (const { index, draft } of good)
-      for (const error of missingServiceErrors(draft.job.document, missing)) errors.push({ ...error, path: `/jobs/${index}${error.path}` });
+    const unknown = await unknownCalendars(
+      pool,
+      caller.team,
+      good.map(({ draft }) => draft.job.document),
+    );
+    for (const [nth, { index, draft }] of good.entries())
+      for (const error of [...missingServiceErrors(draft.job.document, missing), ...(unknown.get(nth) ?? [])])
+        errors.push({ ...error, path: `/jobs/${index}${error.path}` });
     throw invalidBatch(errors);
   }
 

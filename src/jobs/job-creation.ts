@@ -2,7 +2,9 @@
  * Creating a job: everything is worked out beforehand, then one statement writes it. Those that are asked for at the same time share a statement and its commit;
  * one by itself goes at once. With an idempotency key it is a transaction of its own.
  */
-import { inTransaction, type Pool, type Queryable } from '../postgres.ts';
+import { inTransaction, type Pool, type Queryable, type Transaction } from '../postgres.ts';
+import { calendarNamesOf, checkCalendars } from './calendars/calendar-references.ts';
+import { withExactRun } from './calendars/next-runs.ts';
 import type { Caller } from './caller.ts';
 import { createCommitGroups } from './commit-groups.ts';
 import { claimIdempotencyKey, type IdempotencyContext } from './idempotency.ts';
@@ -35,17 +37,22 @@ export function createJobCreation({
 
   /** Null: the name is taken. */
   async function insert(draft: Draft, idempotency: IdempotencyContext | undefined): Promise<InsertOutcome | null> {
-    const outcome = idempotency
-      ? await inTransaction(pool, async (tx) => {
-          await claimIdempotencyKey(tx, idempotency, jobView(draft.job));
-          const inserted = await jobInsert(tx, draft);
-          // nothing was written, so the key must not be kept either
-          if (!inserted.created) throw await refusal(tx, inserted.missingServices, draft);
-          return inserted;
-        })
-      : await insertInCompany(draft);
+    const held = calendarNamesOf(draft.job.document).length > 0;
+    const outcome =
+      idempotency || held ? await inTransaction(pool, (tx) => insertAlone(tx, draft, idempotency)) : await insertInCompany(draft);
     if (outcome.missingServices.length > 0) throw await refusal(pool, outcome.missingServices, draft);
     return outcome.created ? outcome : null;
+  }
+
+  /** In a transaction that holds what the job names, and the key. */
+  async function insertAlone(tx: Transaction, draft: Draft, idempotency: IdempotencyContext | undefined): Promise<InsertOutcome> {
+    await claimIdempotencyKey(tx, idempotency, jobView(draft.job));
+    await checkCalendars(tx, draft.job.document);
+    const inserted = await jobInsert(tx, draft);
+    // nothing was written, so the key must not be kept either
+    if (!inserted.created && idempotency) throw await refusal(tx, inserted.missingServices, draft);
+    if (inserted.created) draft.job.nextRunAt = (await withExactRun(tx, draft.job)).nextRunAt;
+    return inserted;
   }
 
   async function refusal(database: Queryable, missing: string[], { job: { document, team } }: Draft): Promise<Error> {

@@ -4,6 +4,8 @@
  */
 import type { Config } from '../config.ts';
 import { inTransaction, type Pool, type Transaction } from '../postgres.ts';
+import { checkCalendars } from './calendars/calendar-references.ts';
+import { withExactRun } from './calendars/next-runs.ts';
 import type { Caller } from './caller.ts';
 import { claimIdempotencyKey, type IdempotencyContext } from './idempotency.ts';
 import { isJobId } from './ids.ts';
@@ -105,7 +107,9 @@ export function createJobs(deps: JobsDeps) {
         if (sameJson(document, locked.job.document)) return { job: locked.job, effects: NO_EFFECTS };
         if (!sameJson(document.target, locked.job.document.target)) await checkHandler(tx, document);
         await checkServices(tx, document);
-        return changeJob(tx, caller, locked.job, document, locked.at, queueOf);
+        await checkCalendars(tx, document);
+        const changed = await changeJob(tx, caller, locked.job, document, locked.at, queueOf);
+        return { ...changed, job: await withExactRun(tx, changed.job) };
       });
     } catch (error) {
       throw (await asNameTaken(error, caller.team, wanted?.name)) ?? error;

@@ -18,58 +18,88 @@ export const calendarNamesOf = ({ schedule }: Pick<JobDocument, 'schedule'>): st
   ...new Set(calendarPlaces(schedule).map(({ name }) => name)),
 ];
 
-/** Where names that do not exist stand, each with the nearest one that does. */
-export async function missingCalendarErrors(
-  database: Queryable,
-  team: string,
-  schedule: Schedule | undefined,
-  found: ReadonlySet<string>,
-  before = '/schedule',
-): Promise<FieldError[]> {
-  const missing = calendarPlaces(schedule).filter(({ name }) => !found.has(name));
-  if (missing.length === 0) return [];
+/** Names of a team's calendars, of which the nearest is told to who has mistaken one. */
+async function calendarNames(database: Queryable, team: string): Promise<string[]> {
   const { rows } = await database.query<{ name: string }>({
     name: 'calendar-names',
     text: 'SELECT name FROM calendars WHERE team = $1 AND deleted_at IS NULL ORDER BY name LIMIT 1000',
     values: [team],
   });
-  const known = rows.map(({ name }) => name);
-  return missing.map(({ path, name }) => ({
-    path: before + path,
-    message: `there is no calendar ${nearest(name, known)} Create it with POST /api/v1/calendars`,
-    code: 'unknown_calendar',
-  }));
+  return rows.map(({ name }) => name);
 }
 
-/** Which of these calendars exist; nothing is locked. */
-export async function knownCalendars(database: Queryable, team: string, names: readonly string[]): Promise<Set<string>> {
+function missingErrors(
+  schedule: Schedule | undefined,
+  found: { has(name: string): boolean },
+  known: readonly string[],
+  before: string,
+): FieldError[] {
+  return calendarPlaces(schedule)
+    .filter(({ name }) => !found.has(name))
+    .map(({ path, name }) => ({
+      path: before + path,
+      message: `there is no calendar ${nearest(name, known)} Create it with POST /api/v1/calendars`,
+      code: 'unknown_calendar',
+    }));
+}
+
+type Named = Pick<JobDocument, 'schedule'>;
+
+/**
+ * Which of many documents name calendars that do not exist, by their place; asked with one query or two, if at all. Nothing is locked.
+ * @param before where the schedule stands in what was sent.
+ */
+export async function unknownCalendars(
+  database: Queryable,
+  team: string,
+  documents: readonly Named[],
+  before = '/schedule',
+): Promise<Map<number, FieldError[]>> {
+  const names = [...new Set(documents.flatMap(calendarNamesOf))];
+  if (names.length === 0) return new Map();
   const { rows } = await database.query<{ name: string }>({
     name: 'calendars-known',
     text: 'SELECT name FROM calendars WHERE team = $1 AND name = ANY ($2::text[]) AND deleted_at IS NULL',
-    values: [team, [...new Set(names)]],
+    values: [team, names],
   });
-  return new Set(rows.map(({ name }) => name));
+  return errorsOf(database, team, documents, new Set(rows.map(({ name }) => name)), before);
+}
+
+async function errorsOf(
+  database: Queryable,
+  team: string,
+  documents: readonly Named[],
+  found: ReadonlySet<string>,
+  before = '/schedule',
+): Promise<Map<number, FieldError[]>> {
+  const wrong = [...documents.entries()].filter(([, document]) => calendarNamesOf(document).some((name) => !found.has(name)));
+  if (wrong.length === 0) return new Map();
+  const known = await calendarNames(database, team);
+  return new Map(wrong.map(([nth, { schedule }]) => [nth, missingErrors(schedule, found, known, before)]));
 }
 
 /**
- * Holds the calendars a document names against change and removal until the transaction ends, and makes their stretches in its zone.
- * @throws JobError `invalid` naming the ones that do not exist.
+ * Holds the calendars that documents name against change and removal until the transaction ends, and makes their stretches in the zones of those schedules.
+ * @returns what is wrong with those that name a calendar that does not exist, by their place.
  */
-export async function checkCalendars(tx: Transaction, document: JobDocument): Promise<void> {
-  const names = calendarNamesOf(document);
-  if (names.length === 0) return;
-  const calendars = await calendarsShare(tx, document.team, names);
-  const errors = await missingCalendarErrors(tx, document.team, document.schedule, new Set(calendars.keys()));
-  if (errors.length > 0) throw invalidJob(errors);
-  await makeSpans(tx, document, calendars);
+export async function holdCalendars(tx: Transaction, team: string, documents: readonly Named[]): Promise<Map<number, FieldError[]>> {
+  const names = [...new Set(documents.flatMap(calendarNamesOf))];
+  if (names.length === 0) return new Map();
+  const calendars = await calendarsShare(tx, team, names);
+  const read = new Map<string, Map<string, KeptCalendar>>();
+  for (const { schedule } of documents)
+    for (const name of [...(schedule?.include ?? []), ...(schedule?.exclude ?? [])]) {
+      const calendar = calendars.get(name);
+      if (!calendar) continue;
+      const zone = read.get(schedule!.timezone) ?? new Map<string, KeptCalendar>();
+      read.set(schedule!.timezone, zone.set(name, calendar));
+    }
+  for (const [zone, ofZone] of [...read].sort(([a], [b]) => (a < b ? -1 : 1))) await spansEnsure(tx, team, [...ofZone.values()], zone);
+  return errorsOf(tx, team, documents, new Set(calendars.keys()));
 }
 
-/** Makes the stretches of calendars that are held, in the zone of a document that names them. */
-export async function makeSpans(
-  tx: Transaction,
-  { team, schedule }: JobDocument,
-  calendars: ReadonlyMap<string, KeptCalendar>,
-): Promise<void> {
-  const read = [...(schedule?.include ?? []), ...(schedule?.exclude ?? [])].flatMap((name) => calendars.get(name) ?? []);
-  if (read.length > 0) await spansEnsure(tx, team, [...new Set(read)], schedule!.timezone);
+/** The same for one document. @throws JobError `invalid` */
+export async function checkCalendars(tx: Transaction, document: JobDocument): Promise<void> {
+  const errors = (await holdCalendars(tx, document.team, [document])).get(0);
+  if (errors) throw invalidJob(errors);
 }

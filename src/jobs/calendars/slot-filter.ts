@@ -3,7 +3,7 @@
  * are kept in `calendar_spans`.
  */
 import type { Queryable } from '../../postgres.ts';
-import { nextSlots, type Window } from '../time/oracle.ts';
+import { type DstPolicy, nextSlots, type Window } from '../time/oracle.ts';
 import type { Timing } from '../time/timing.ts';
 import type { CalendarDocument } from './calendar-document.ts';
 import { calendarSpans } from './days.ts';
@@ -105,12 +105,19 @@ export function isStopped(slot: Date, rules: StopRules | null): Stop | null {
  * The next slots that run, strictly after a moment. Whole stretches are stepped over, not their slots.
  * @returns at most `count`, and none behind the end of what the rules know.
  */
-export function nextRunning(timing: Timing, after: Date, count: number, window: Window, rules: StopRules | null): Date[] {
-  if (!rules) return nextSlots(timing, after, count, window);
+export function nextRunning(
+  timing: Timing,
+  after: Date,
+  count: number,
+  window: Window,
+  policy: DstPolicy,
+  rules: StopRules | null,
+): Date[] {
+  if (!rules) return nextSlots(timing, after, count, window, policy);
   const runs: Date[] = [];
   let from = after;
   while (runs.length < count) {
-    const slots = nextSlots(timing, from, count - runs.length, window);
+    const slots = nextSlots(timing, from, count - runs.length, window, policy);
     if (slots.length === 0) return runs;
     for (const slot of slots) {
       if (slot >= rules.to) return runs;
