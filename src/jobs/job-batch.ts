@@ -15,7 +15,7 @@ import { invalidJob, type JobDocument } from './job-document.ts';
 import { type CreatedJob, createdOf, type Draft, draftOf } from './job-draft.ts';
 import { jobNameTaken } from './job-errors.ts';
 import type { QueueOf } from './job-facts.ts';
-import { missingServiceErrors, unknownHandlers, unknownServices } from './job-references.ts';
+import { missingServiceErrors, unknownChannels, unknownHandlers, unknownServices } from './job-references.ts';
 import { jobFindIds, type Sync } from './job-store.ts';
 import type { Syncer } from './job-sync.ts';
 import type { WriteOptions } from './jobs.ts';
@@ -55,7 +55,7 @@ export function createJobBatch({
   /** Most bytes of one document as JSON: a large batch is many documents, not a large one, which nothing else could be read beside. */
   documentLimitBytes: number;
 }) {
-  /** Every document by itself, with the handlers it names. */
+  /** Every document by itself, with the handlers and channels it names. */
   async function readAll(caller: Caller, bodies: readonly unknown[]): Promise<Read[]> {
     const read: Read[] = [];
     let turnAt = performance.now();
@@ -66,11 +66,11 @@ export function createJobBatch({
       turnAt = performance.now();
     }
     const good = read.flatMap((one) => ('draft' in one ? [one] : []));
-    const unknown = await unknownHandlers(
-      pool,
-      good.map(({ draft }) => draft.job.document),
-    );
-    for (const [nth, error] of unknown) read[good[nth]!.index] = { index: good[nth]!.index, error: invalidJob([error]) };
+    const documents = good.map(({ draft }) => draft.job.document);
+    const unknown = new Map<number, FieldError[]>();
+    for (const [nth, error] of [...(await unknownHandlers(pool, documents)), ...(await unknownChannels(pool, documents))])
+      unknown.set(nth, [...(unknown.get(nth) ?? []), error]);
+    for (const [nth, errors] of unknown) read[good[nth]!.index] = { index: good[nth]!.index, error: invalidJob(errors) };
     return read;
   }
 

@@ -24,11 +24,12 @@ const ROUNDS = 5;
 export function createJobCreation({
   pool,
   queueOf,
-  checkHandler,
+  checkReferences,
 }: {
   pool: Pool;
   queueOf: QueueOf;
-  checkHandler: (database: Queryable, document: JobDocument) => Promise<void>;
+  /** Handlers and channels that it names. @throws JobError `invalid` */
+  checkReferences: (database: Queryable, document: JobDocument) => Promise<void>;
 }) {
   const insertInCompany = createCommitGroups<Draft, InsertOutcome>(
     ({ job }) => job.team,
@@ -63,10 +64,10 @@ export function createJobCreation({
 
   /**
    * Creates a job.
-   * @throws JobError `conflict` when the name is taken, `invalid` for a schedule without a time ahead, unknown handlers and services.
+   * @throws JobError `conflict` when the name is taken, `invalid` for a schedule without a time ahead, unknown handlers, channels and services.
    */
   async function create(caller: Caller, document: JobDocument, idempotency: IdempotencyContext | undefined): Promise<CreatedJob> {
-    await checkHandler(pool, document);
+    await checkReferences(pool, document);
     for (let round = 1; ; round += 1) {
       const draft = draftOf(caller, document, queueOf);
       const inserted = await insert(draft, idempotency);

@@ -1,8 +1,9 @@
-/** What a document names outside itself: handlers that live workers offer, services that are registered. */
+/** What a document names outside itself: handlers that live workers offer, services that are registered, channels. */
 import type { Queryable } from '../postgres.ts';
 import type { FieldError } from './errors.ts';
 import { invalidJob, type JobDocument } from './job-document.ts';
 import { nearest } from './job-issues.ts';
+import { channelErrors } from './notifications/channel-references.ts';
 
 /** A worker that has not been seen for this long does not count. */
 const LIVE_S = 30;
@@ -101,4 +102,20 @@ export function createHandlerCheck(): (database: Queryable, document: JobDocumen
     seen.clear();
     for (const name of names) seen.set(name, performance.now());
   };
+}
+
+/**
+ * Which of many documents of one team name channels that are not there, by their place; asked with one query, if at all. A channel that is there stays until the
+ * document is written: the database sees to that (migrations/0018).
+ */
+export async function unknownChannels(database: Queryable, documents: readonly JobDocument[]): Promise<[number, FieldError][]> {
+  const placed = documents.map(({ notify = [] }) => ({ path: '/notify', rules: notify }));
+  const errors = await channelErrors(database, documents[0]?.team ?? '', placed, { lock: false });
+  return errors.map(({ nth, ...error }) => [nth, error]);
+}
+
+/** @throws JobError `invalid` naming the channels that are not there. */
+export async function checkChannels(database: Queryable, document: JobDocument): Promise<void> {
+  const errors = await unknownChannels(database, [document]);
+  if (errors.length > 0) throw invalidJob(errors.map(([, error]) => error));
 }

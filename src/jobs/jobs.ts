@@ -16,7 +16,7 @@ import { type DocumentRules, invalidJob, type JobDocument, parseJobDocument, REA
 import { jobHasChanged, jobNameTaken, jobNotFound } from './job-errors.ts';
 import { queueRouting } from './job-facts.ts';
 import { isObject, mergePatch, sameJson } from './job-json.ts';
-import { checkServices, createHandlerCheck } from './job-references.ts';
+import { checkChannels, checkServices, createHandlerCheck } from './job-references.ts';
 import { removeJob } from './job-removal.ts';
 import { jobRevisions, type Revision } from './job-revisions.ts';
 import { jobFind, jobFindId, jobLock, type StoredJob } from './job-store.ts';
@@ -50,7 +50,14 @@ export function createJobs(deps: JobsDeps) {
   const queueOf = queueRouting(config.CATEGORY_QUEUES);
   const { settle, drain } = createSyncer({ ...deps, budgetMs: config.SYNC_BUDGET_MS });
   const checkHandler = createHandlerCheck();
-  const creation = createJobCreation({ pool, queueOf, checkHandler });
+  const creation = createJobCreation({
+    pool,
+    queueOf,
+    checkReferences: async (database, document) => {
+      await checkHandler(database, document);
+      await checkChannels(database, document);
+    },
+  });
   const rulesFor = (caller: Caller): DocumentRules => ({
     ...deps.targetRules,
     team: caller.team,
@@ -107,6 +114,7 @@ export function createJobs(deps: JobsDeps) {
         if (sameJson(document, locked.job.document)) return { job: locked.job, effects: NO_EFFECTS };
         if (!sameJson(document.target, locked.job.document.target)) await checkHandler(tx, document);
         await checkServices(tx, document);
+        await checkChannels(tx, document);
         await checkCalendars(tx, document);
         const changed = await changeJob(tx, caller, locked.job, document, locked.at, queueOf);
         return { ...changed, job: await withExactRun(tx, changed.job) };
