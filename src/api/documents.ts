@@ -11,7 +11,14 @@ const time = z.iso.datetime();
 const state = z.enum(JOB_STATES);
 const sync = z.enum(['synced', 'pending']).meta({ description: '`pending`: committed, and not yet known to be in Temporal' });
 const pause = z
-  .object({ reason: z.string().nullable(), by: z.string(), at: time, blockManual: z.boolean(), automatic: z.boolean() })
+  .object({
+    reason: z.string().nullable(),
+    by: z.string(),
+    at: time,
+    blockManual: z.boolean(),
+    automatic: z.boolean(),
+    until: time.nullish().meta({ description: 'When it ends by itself' }),
+  })
   .nullable();
 
 /** A page of something. */
@@ -58,6 +65,21 @@ export const scheduleViewSchema = z
     nextRuns: z.array(time),
     jitterOffset: z.string().nullable(),
     warnings: z.array(z.looseObject({ kind: z.string(), message: z.string() })),
+    resumed: z
+      .object({
+        dryRun: z.boolean(),
+        missed: z.int().nullable().meta({ description: 'Slots that would have run but for the pause; null: more than 100,000' }),
+        message: z.string(),
+        catchUp: z.object({
+          policy: z.enum(['none', 'last', 'all']),
+          count: z.int(),
+          first: z.array(time),
+          last: z.array(time),
+          backfill: z.string().nullable(),
+        }),
+      })
+      .optional()
+      .meta({ description: 'Only in the answer to a resume' }),
   })
   .meta({ id: 'JobSchedule' });
 

@@ -4,8 +4,8 @@ import { JobError } from '../jobs/errors.ts';
 import type { AcceptedBatch } from '../jobs/execution-requests.ts';
 import type { ExecutionView } from '../jobs/execution-view.ts';
 import type { Executions } from '../jobs/executions.ts';
-import { strictShape } from '../jobs/job-issues.ts';
-import { pauseSchema, previewSchema, type Schedules, type ScheduleView } from '../jobs/schedules.ts';
+import { pauseSchema, resumeSchema } from '../jobs/operations/pause-document.ts';
+import { previewSchema, type Schedules, type ScheduleView } from '../jobs/schedules.ts';
 import { durationMs, durationSchema } from '../jobs/time/duration.ts';
 import { scheduleSchema } from '../jobs/time/schedule-document.ts';
 import { parseActionBody } from './action-body.ts';
@@ -91,7 +91,7 @@ export function createScheduleRoutes({ schedules, executions, publicUrl, inputLi
         path: '/api/v1/schedule/:job/pause',
         operationId: 'pauseSchedule',
         summary: 'Stop slots from starting',
-        body: { schema: pauseSchema, required: false, example: { reason: 'database upgrade' } },
+        body: { schema: pauseSchema, required: false, example: { reason: 'database upgrade', until: '2026-12-01T10:00:00Z' } },
         headers: ['If-Match', 'Prefer'],
         responses: ANSWER,
         problems: [412],
@@ -104,14 +104,14 @@ export function createScheduleRoutes({ schedules, executions, publicUrl, inputLi
         method: 'post',
         path: '/api/v1/schedule/:job/resume',
         operationId: 'resumeSchedule',
-        summary: 'Let slots start again, from now on',
-        body: { schema: z.strictObject({}), required: false },
+        summary: 'Let slots start again; says how many were missed, and runs those that are asked for',
+        body: { schema: resumeSchema, required: false, example: { catchUp: 'all', dryRun: true } },
         headers: ['If-Match', 'Prefer'],
         responses: ANSWER,
-        problems: [412],
+        problems: [409, 412],
         handle: async (call) => {
-          parseActionBody(strictShape({}, 'nothing'), call.body, 'resume');
-          return shown((await schedules.resume(call.caller, call.params.job as string, optionsOf(call))).value);
+          const resume = parseActionBody(resumeSchema, call.body, 'resume');
+          return shown((await schedules.resume(call.caller, call.params.job as string, optionsOf(call), resume)).value);
         },
       }),
       route({

@@ -2,9 +2,8 @@
  * Statements that change a job's clock and its memberships (semantics.md 5–8). The caller holds the job's lock; clocks are locked after it.
  * A membership is an interval [valid_from, valid_to): exactly one membership, or none, has each moment, however often a job is edited.
  */
-import type { Queryable, Transaction } from '../postgres.ts';
+import type { Transaction } from '../postgres.ts';
 import { CHECK_AFTER_MS } from './job-insert.ts';
-import { slotsBetween } from './time/oracle.ts';
 import type { Timing } from './time/timing.ts';
 
 /** What a clock was raised to. */
@@ -170,57 +169,4 @@ export async function clockTombstone(tx: Transaction, team: string, clockId: str
     values: [clockId, team, at],
   });
   return toRaised(rows[0]);
-}
-
-/** Opens the stretch in which a paused job's slots do not start. */
-export async function pausedRangeOpen(
-  tx: Transaction,
-  team: string,
-  jobId: string,
-  at: Date,
-  by: string,
-  note: string | null,
-): Promise<void> {
-  await tx.query({
-    name: 'paused-range-open',
-    text: `INSERT INTO slot_ranges (team, job_id, reason, from_at, by, note) VALUES ($1, $2, 'paused', $3, $4, $5) ON CONFLICT DO NOTHING`,
-    values: [team, jobId, at, by, note],
-  });
-}
-
-/** More slots than these are not counted: a job of every second, paused for months, must not hold up its resume. */
-const COUNTED_AT_MOST = 100_000;
-
-/** Ends the open paused stretches of a job and writes how many slots lie in each (null beyond 100,000). */
-export async function pausedRangesClose(tx: Transaction, team: string, jobId: string, at: Date): Promise<void> {
-  const { rows } = await tx.query<{ from_at: Date }>({
-    name: 'paused-ranges-open',
-    text: `SELECT from_at FROM slot_ranges WHERE job_id = $1 AND team = $2 AND reason = 'paused' AND to_at IS NULL`,
-    values: [jobId, team],
-  });
-  for (const { from_at: from } of rows) {
-    await tx.query({
-      name: 'paused-range-close',
-      text: `UPDATE slot_ranges SET to_at = greatest(from_at, $3), count = $4
-              WHERE job_id = $1 AND team = $2 AND reason = 'paused' AND to_at IS NULL AND date_trunc('milliseconds', from_at) = $5`,
-      values: [jobId, team, at, await slotCount(tx, team, jobId, from, at), from],
-    });
-  }
-}
-
-/** Slots of a job with from <= slot < to, by the timings it had meanwhile. */
-async function slotCount(database: Queryable, team: string, jobId: string, from: Date, to: Date): Promise<number | null> {
-  const { rows } = await database.query<{ timing: Timing; first: Date; last: Date }>({
-    name: 'timings-between',
-    text: `SELECT t.timing, greatest(m.valid_from, $3) AS first, least(m.valid_to, $4) AS last
-             FROM clock_members m JOIN timings t ON t.hash = m.timing_hash
-            WHERE m.job_id = $1 AND m.team = $2 AND m.valid_from < $4 AND m.valid_to > $3`,
-    values: [jobId, team, from, to],
-  });
-  let count = 0;
-  for (const { timing, first, last } of rows) {
-    count += slotsBetween(timing, new Date(first.getTime() - 1), new Date(last.getTime() - 1), COUNTED_AT_MOST + 1 - count).length;
-    if (count > COUNTED_AT_MOST) return null;
-  }
-  return count;
 }

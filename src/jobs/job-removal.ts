@@ -5,9 +5,14 @@ import type { Caller } from './caller.ts';
 import type { Dispatch } from './dispatch-choice.ts';
 import { type Effects, NO_EFFECTS } from './job-change.ts';
 import { desiredClock } from './job-clock-change.ts';
-import { clockTombstone, membershipClose, pausedRangesClose } from './job-clock-store.ts';
+import { clockTombstone, membershipClose } from './job-clock-store.ts';
 import { factsOf } from './job-facts.ts';
 import type { StoredJob } from './job-store.ts';
+import { missedInPauses } from './operations/missed-in-pause.ts';
+import { pausedRangesEnd } from './operations/pause-store.ts';
+
+/** Slots of its last pause are counted up to here. */
+const MOST_COUNTED = 10_000;
 
 /**
  * Tombstones a job whose lock the caller holds: its name is free at once, nothing of it starts any more, what runs finishes.
@@ -30,7 +35,8 @@ export async function removeJob(
     values: [job.id, job.team, at],
   });
   await auditInsert(tx, caller, { action: 'job.deleted', subjectKind: 'job', subjectId: job.id, before: job.document });
-  await pausedRangesClose(tx, job.team, job.id, at);
+  const missed = job.pause ? await missedInPauses(tx, job.team, [job.id], () => at, MOST_COUNTED) : null;
+  await pausedRangesEnd(tx, job.team, missed?.get(job.id)?.ended ?? []);
   await membershipClose(tx, job.team, job.id, at);
   const facts = factsOf(job.document, job.id, job.createdAt, () => job.queue);
   // a clock that it shares goes on for the others

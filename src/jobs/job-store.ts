@@ -5,7 +5,15 @@ import { isJobId } from './ids.ts';
 import type { JobDocument } from './job-document.ts';
 import type { JobState } from './job-facts.ts';
 
-export type Pause = { reason: string | null; by: string; at: string; blockManual: boolean; automatic: boolean };
+export type Pause = {
+  reason: string | null;
+  by: string;
+  at: string;
+  blockManual: boolean;
+  automatic: boolean;
+  /** When it ends by itself; absent or null: when somebody ends it. */
+  until?: string | null;
+};
 export type Sync = 'synced' | 'pending';
 
 /** A job as it is stored, definition and running figures together. */
@@ -156,4 +164,26 @@ export async function jobLock(tx: Transaction, team: string, idOrName: string): 
   });
   const row = rows[0];
   return row ? { job: toStored(row), at: row.at } : null;
+}
+
+/**
+ * Locks jobs in id order, then reads those of them that are there.
+ * @returns the jobs by id, and the database's time after the last lock was won.
+ */
+export async function jobsLock(tx: Transaction, team: string, ids: readonly string[]): Promise<{ jobs: Map<string, StoredJob>; at: Date }> {
+  const inOrder = [...new Set(ids)].sort();
+  await tx.query({
+    name: 'jobs-lock',
+    text: `SELECT 1 FROM unnest($2::text[]) WITH ORDINALITY AS u (id, nth) JOIN job_runtime r ON r.job_id = u.id AND r.team = $1 ORDER BY r.job_id FOR UPDATE OF r`,
+    values: [team, inOrder],
+  });
+  const { rows } = await tx.query<JobRow & { at: Date }>({
+    name: 'jobs-read-locked',
+    text: `SELECT ${COLUMNS}, clock_timestamp() AS at
+             FROM unnest($2::text[]) AS u (id) JOIN LATERAL (SELECT j.* FROM jobs j WHERE j.id = u.id LIMIT 1) j ON j.team = $1 AND j.deleted_at IS NULL
+             JOIN LATERAL (SELECT r.* FROM job_runtime r WHERE r.job_id = j.id LIMIT 1) r ON true
+             LEFT JOIN LATERAL (SELECT c.* FROM clocks c WHERE c.id = coalesce(j.clock_id, j.id) LIMIT 1) c ON true`,
+    values: [team, inOrder],
+  });
+  return { jobs: new Map(rows.map((row) => [row.id, toStored(row)])), at: rows[0]?.at ?? new Date() };
 }

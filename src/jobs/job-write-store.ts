@@ -1,4 +1,4 @@
-/** Writing a job that is there: a new generation, a pause, another way of dispatch. The caller holds its lock. */
+/** Writing a job that is there: a new generation, another way of dispatch. The caller holds its lock. */
 import type { Transaction } from '../postgres.ts';
 import type { Caller } from './caller.ts';
 import { type DispatchChoice, isPoolable } from './dispatch-choice.ts';
@@ -80,29 +80,6 @@ export async function jobWriteGeneration(
       document.dispatch,
       isPoolable(document),
       ...slotRuleValues(document),
-    ],
-  });
-}
-
-/** Writes what a pause or a resume changes. No new generation: the definition stays as it is. The caller holds the job's lock. */
-export async function jobWritePause(tx: Transaction, job: StoredJob): Promise<void> {
-  await tx.query({
-    name: 'job-write-pause',
-    text: `WITH job AS (
-             UPDATE jobs SET state = $3, pause = $4, updated_at = $5 WHERE id = $1 AND team = $2
-           )
-           UPDATE job_runtime SET paused_at = $6::timestamptz, block_manual = $7, next_run_at = $8,
-                  consecutive_failures = CASE WHEN $6::timestamptz IS NULL THEN 0 ELSE consecutive_failures END
-            WHERE job_id = $1 AND team = $2`,
-    values: [
-      job.id,
-      job.team,
-      job.state,
-      job.pause ? JSON.stringify(job.pause) : null,
-      job.updatedAt,
-      job.pause?.at ?? null,
-      job.pause?.blockManual ?? false,
-      job.nextRunAt,
     ],
   });
 }

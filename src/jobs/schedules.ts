@@ -1,20 +1,21 @@
 /** Use cases on schedules: the part of a job that says when, its pause, previews, and how the whole scheduler is doing. */
 import { z } from 'zod';
-import type { Pool, Transaction } from '../postgres.ts';
-import { auditInsert } from './audit.ts';
+import type { Pool } from '../postgres.ts';
 import type { Caller } from './caller.ts';
 import { JobError } from './errors.ts';
 import { NO_EFFECTS } from './job-change.ts';
-import { desiredClock } from './job-clock-change.ts';
-import { clockShow, clockWake, pausedRangeOpen, pausedRangesClose, type RaisedClock } from './job-clock-store.ts';
-import { factsOf, type JobState, stateOf, upcomingSlots } from './job-facts.ts';
+import type { JobState } from './job-facts.ts';
 import { documentIssues, strictShape } from './job-issues.ts';
 import { jsonProblem } from './job-json.ts';
-import { onceFindPending } from './job-once-store.ts';
 import type { Pause, StoredJob, Sync } from './job-store.ts';
 import type { JobView } from './job-view.ts';
-import { jobWritePause } from './job-write-store.ts';
 import type { Jobs, Locked, WriteOptions, Written } from './jobs.ts';
+import { createBackfills } from './operations/backfills.ts';
+import { missedInPauses } from './operations/missed-in-pause.ts';
+import { MOST_ITEMS } from './operations/operation-store.ts';
+import type { PauseRequest, ResumeRequest } from './operations/pause-document.ts';
+import { writePauses } from './operations/pauses.ts';
+import { catchUpAfterPause, type Resumed } from './operations/resume.ts';
 import { createScheduleStatus, type ScheduleStatus, type TaskQueueBacklog } from './schedules-status.ts';
 import { instantSchema } from './time/instant.ts';
 import { type Preview, type PreviewWarning, previewSchedule } from './time/preview.ts';
@@ -36,20 +37,9 @@ export type ScheduleView = {
   /** What the job adds to each slot, from its jitter, e.g. `12s`. */
   jitterOffset: string | null;
   warnings: PreviewWarning[];
+  /** Only in the answer to a resume. */
+  resumed?: Resumed;
 };
-
-/** Body of a pause. */
-export const pauseSchema = strictShape(
-  {
-    reason: z.string({ error: 'must be a string' }).max(1_000, 'has more than 1,000 characters').optional(),
-    blockManual: z
-      .boolean({ error: 'must be true or false' })
-      .default(false)
-      .meta({ description: 'Refuses triggers, retries and backfills as well' }),
-  },
-  'reason and blockManual, both optional',
-).meta({ id: 'Pause' });
-export type PauseRequest = z.input<typeof pauseSchema>;
 
 /** Body of a preview. */
 export const previewSchema = strictShape(
@@ -66,48 +56,29 @@ export type SchedulesDeps = { pool: Pool; jobs: Jobs; taskQueueBacklog?: TaskQue
 export function createSchedules({ pool, jobs, taskQueueBacklog }: SchedulesDeps) {
   const status = createScheduleStatus({ pool, taskQueueBacklog });
 
+  const backfills = createBackfills({ pool });
+
   const written = ({ value, generation }: Written<JobView>): Written<ScheduleView> => ({ value: scheduleView(value), generation });
   /** The idempotent answer is made of the schedule, not of the job it is part of. */
-  const rendering = (options: WriteOptions): WriteOptions => {
+  const rendering = (options: WriteOptions, more: () => Partial<ScheduleView> = () => ({})): WriteOptions => {
     const { idempotency } = options;
     if (!idempotency) return options;
-    return { ...options, idempotency: { ...idempotency, render: (view) => idempotency.render(scheduleView(view as JobView)) } };
+    return {
+      ...options,
+      idempotency: { ...idempotency, render: (view) => idempotency.render({ ...scheduleView(view as JobView), ...more() }) },
+    };
   };
 
   /** The locked job with another pause, in the same generation. */
-  async function setPause(caller: Caller, idOrName: string, options: WriteOptions, pauseOf: (locked: Locked) => Pause | null | undefined) {
+  async function setPause(caller: Caller, idOrName: string, options: WriteOptions, pauseOf: (locked: Locked) => Pause | undefined) {
     const result = await jobs.withLocked(caller, idOrName, rendering(options), async (tx, locked) => {
       const { job, at } = locked;
       const pause = pauseOf(locked);
       if (pause === undefined) return { job, effects: NO_EFFECTS };
-      const facts = factsOf(job.document, job.id, job.createdAt, () => job.queue);
-      const next =
-        facts.kind === 'once' ? ((await onceFindPending(tx, job.team, job.id))?.dueAt ?? null) : (upcomingSlots(facts, at, 1)[0] ?? null);
-      const state = stateOf(facts.kind, { enabled: job.document.enabled, paused: pause !== null, hasNextRun: next !== null });
-      const changed: StoredJob = { ...job, pause, state, nextRunAt: state === 'active' ? next : null, updatedAt: at };
-      await jobWritePause(tx, changed);
-      if (pause && !job.pause) await pausedRangeOpen(tx, job.team, job.id, at, pause.by, pause.reason);
-      if (!pause) await pausedRangesClose(tx, job.team, job.id, at);
-      await auditInsert(tx, caller, {
-        action: pause ? 'job.paused' : 'job.resumed',
-        subjectKind: 'job',
-        subjectId: job.id,
-        before: { state: job.state, pause: job.pause },
-        after: { state, pause },
-      });
-      const turned = (pause === null) !== (job.pause === null);
-      const shown = turned && job.clockHeld ? await showPause(tx, changed, next) : null;
-      if (!shown) return { job: changed, effects: NO_EFFECTS };
-      const clocks = [desiredClock(job.clockId!, changed, facts, shown)];
-      return { job: { ...changed, sync: 'pending' as const }, effects: { ...NO_EFFECTS, clocks } };
+      const [paused] = await writePauses(tx, caller, [{ job, pause }], at);
+      return { job: paused!.job, effects: { ...NO_EFFECTS, clocks: paused!.clocks } };
     });
     return written(result);
-  }
-
-  /** Its own clock shows the pause. One that it shares goes on for the others, and rests only when the controller finds all of them paused. */
-  async function showPause(tx: Transaction, { team, id, clockId, pause }: StoredJob, next: Date | null): Promise<RaisedClock | null> {
-    if (clockId === id) return clockShow(tx, team, id, pause !== null, next);
-    return pause === null ? clockWake(tx, team, clockId!, next) : null;
   }
 
   return {
@@ -129,17 +100,45 @@ export function createSchedules({ pool, jobs, taskQueueBacklog }: SchedulesDeps)
       return written(await jobs.change(caller, idOrName, options, ({ job }) => withSchedule(job, undefined)));
     },
 
-    /** Stops slots from starting. Pausing again changes reason and blockManual; the pause goes on from where it began. */
+    /** Stops slots from starting. Pausing again changes its terms; the pause goes on from where it began. @throws JobError `invalid` for an end that has passed */
     pause: (caller: Caller, idOrName: string, request: PauseRequest, options: WriteOptions = {}): Promise<Written<ScheduleView>> =>
       setPause(caller, idOrName, options, ({ job, at }) => {
-        const { reason = null, blockManual = false } = request;
-        if (job.pause && !job.pause.automatic && job.pause.reason === reason && job.pause.blockManual === blockManual) return undefined;
-        return { reason, by: caller.name, at: job.pause?.at ?? at.toISOString(), blockManual, automatic: false };
+        const { reason = null, blockManual = false, until = null } = request;
+        refusePastEnd(until, at);
+        const { pause } = job;
+        if (pause && !pause.automatic && pause.reason === reason && pause.blockManual === blockManual && (pause.until ?? null) === until)
+          return undefined;
+        return { reason, by: caller.name, at: pause?.at ?? at.toISOString(), blockManual, automatic: false, until };
       }),
 
-    /** Lets slots start again from now on. Resuming a job that is not paused changes nothing. */
-    resume: (caller: Caller, idOrName: string, options: WriteOptions = {}): Promise<Written<ScheduleView>> =>
-      setPause(caller, idOrName, options, ({ job }) => (job.pause ? null : undefined)),
+    /**
+     * Lets slots start again from now on, and says how many were missed; those that are asked for run as a backfill. Resuming a job that is not paused changes nothing.
+     * @throws JobError `invalid` when there is too much to catch up with; `refused` when a disabled job is to catch up.
+     */
+    async resume(
+      caller: Caller,
+      idOrName: string,
+      options: WriteOptions = {},
+      request: ResumeRequest = {},
+    ): Promise<Written<ScheduleView>> {
+      const { catchUp: policy = 'none', order = 'oldest', ratePerMinute = null, dryRun = false } = request;
+      let resumed: Resumed | undefined;
+      const result = await jobs.withLocked(
+        caller,
+        idOrName,
+        rendering(options, () => ({ resumed: resumed! })),
+        async (tx, { job, at }) => {
+          const missed = await missedInPauses(tx, job.team, job.pause ? [job.id] : [], () => at, MOST_ITEMS);
+          const ofJob = missed.get(job.id) ?? { ended: [], slots: [] };
+          resumed = await catchUpAfterPause(tx, backfills, caller, job, ofJob, { policy, order, ratePerMinute }, dryRun);
+          if (dryRun || !job.pause) return { job, effects: NO_EFFECTS };
+          const [awake] = await writePauses(tx, caller, [{ job, pause: null }], at, missed);
+          return { job: awake!.job, effects: { ...NO_EFFECTS, clocks: awake!.clocks } };
+        },
+      );
+      const { value, generation } = written(result);
+      return { value: { ...value, resumed: resumed! }, generation };
+    },
 
     /** The next times of a schedule before it is saved, by the same code that checks and fires it. */
     preview(body: unknown): Preview {
@@ -169,6 +168,14 @@ function withSchedule({ document }: StoredJob, schedule: Schedule | undefined): 
     ...(pauseAfterFailures === undefined ? {} : { pauseAfterFailures }),
     ...(expect === undefined ? {} : { expect }),
   };
+}
+
+export function refusePastEnd(until: string | null, at: Date): void {
+  if (until === null || new Date(until) > at) return;
+  const message = `${until} has passed; write a later time, or leave it out`;
+  throw new JobError('invalid', 'invalid_pause', `The pause is not valid: /until ${message}.`, {
+    errors: [{ path: '/until', message, code: 'in_the_past' }],
+  });
 }
 
 function scheduleView(job: JobView): ScheduleView {

@@ -85,7 +85,7 @@ describe('a pause', () => {
     );
     assert.deepEqual(
       { ...paused.value.pause, at: '' },
-      { reason: 'maintenance', by: 'tests', at: '', blockManual: true, automatic: false },
+      { reason: 'maintenance', by: 'tests', at: '', blockManual: true, automatic: false, until: null },
     );
     const [runtime] = await rows<Record<string, unknown>>(
       it.pool,

@@ -26,8 +26,8 @@ async function stretchesOf(database: Queryable, team: string, jobId: string, { f
   return rows;
 }
 
-/** @throws JobError `invalid` when there are more than MOST_ITEMS. */
-async function slotsOf(stretches: readonly Stretch[]): Promise<Date[]> {
+/** Null when there are more than `most`. */
+async function slotsOf(stretches: readonly Stretch[], most: number): Promise<Date[] | null> {
   const slots: Date[] = [];
   for (const { timing, from, to } of stretches) {
     // both ends of slotsBetween lie one millisecond before ours: from <= slot < to
@@ -35,7 +35,7 @@ async function slotsOf(stretches: readonly Stretch[]): Promise<Date[]> {
     for (let after = new Date(from.getTime() - 1); ; ) {
       const found = slotsBetween(timing, after, end, STRETCH);
       for (const slot of found) slots.push(slot);
-      if (slots.length > MOST_ITEMS) throw tooManySlots();
+      if (slots.length > most) return null;
       if (found.length < STRETCH) break;
       after = found.at(-1)!;
       await yieldTurn();
@@ -57,15 +57,30 @@ export const tooManySlots = (): JobError =>
 
 /** Slots with from <= slot < to that the job had by the schedules it had then, ascending. @throws JobError `invalid` when they are too many. */
 export async function slotsOfMemberships(database: Queryable, team: string, jobId: string, range: SlotRange): Promise<Date[]> {
-  return await slotsOf(await stretchesOf(database, team, jobId, range));
+  const slots = await slotsOfMembershipsUpTo(database, team, jobId, range, MOST_ITEMS);
+  if (slots === null) throw tooManySlots();
+  return slots;
 }
 
-/** The same by one timing, whether the job had it then or not: a schedule's past before it was written. */
+/** The same; null when there are more than `most`. */
+export async function slotsOfMembershipsUpTo(
+  database: Queryable,
+  team: string,
+  jobId: string,
+  range: SlotRange,
+  most: number,
+): Promise<Date[] | null> {
+  return await slotsOf(await stretchesOf(database, team, jobId, range), most);
+}
+
+/** Slots by one timing, whether the job had it then or not: a schedule's past before it was written. */
 export async function slotsOfTiming(timing: Timing, { startAt, endAt }: Window, { from, to }: SlotRange): Promise<Date[]> {
   const first = startAt && startAt > from ? startAt : from;
   const last = endAt && endAt < to ? new Date(endAt.getTime() + 1) : to;
   if (first >= last || nextSlot(timing, new Date(first.getTime() - 1)) === null) return [];
-  return await slotsOf([{ timing, from: first, to: last }]);
+  const slots = await slotsOf([{ timing, from: first, to: last }], MOST_ITEMS);
+  if (slots === null) throw tooManySlots();
+  return slots;
 }
 
 /**

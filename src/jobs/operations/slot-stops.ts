@@ -1,5 +1,9 @@
 /** Slots that a job has by its timing and yet does not want, or may not run: excluded by calendars, not its own by its choice for changes of clocks, frozen. */
 import type { Queryable } from '../../postgres.ts';
+import { isStopped, stopRules } from '../calendars/slot-filter.ts';
+import { runsUnder } from '../time/oracle.ts';
+import type { Schedule } from '../time/schedule-document.ts';
+import { timingOf } from '../time/timing.ts';
 
 /** The freeze that holds a job now, or null. */
 export async function freezeOver(database: Queryable, team: string, jobId: string): Promise<{ id: string; reason: string } | null> {
@@ -28,6 +32,18 @@ export async function withoutFrozen(database: Queryable, team: string, jobId: st
 }
 
 /** Leaves out what the job's calendars and its choice for changes of clocks leave out, by the rules it has now. */
-export async function withoutStopped(_database: Queryable, _team: string, _jobId: string, slots: readonly Date[]): Promise<Date[]> {
-  return [...slots];
+export async function withoutStopped(database: Queryable, team: string, jobId: string, slots: readonly Date[]): Promise<Date[]> {
+  const [first, last] = [slots[0], slots.at(-1)];
+  if (!first || !last) return [];
+  const { rows } = await database.query<{ schedule: Schedule | null; created_at: Date }>({
+    name: 'schedule-of-job',
+    text: "SELECT j.document -> 'schedule' AS schedule, j.created_at FROM jobs j WHERE j.id = $2 AND j.team = $1",
+    values: [team, jobId],
+  });
+  const schedule = rows[0]?.schedule;
+  const timing = schedule && timingOf(schedule, rows[0]!.created_at);
+  if (!schedule || !timing) return [...slots];
+  const rules = await stopRules(database, team, schedule, first, new Date(last.getTime() + 1_000));
+  const policy = schedule.dst ?? {};
+  return slots.filter((slot) => isStopped(slot, rules) === null && runsUnder(timing, slot, policy) === null);
 }

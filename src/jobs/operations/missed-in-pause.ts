@@ -1,0 +1,43 @@
+/** What a job has missed in its pause: what a resume answers, and what its catch-up would run. */
+import type { Queryable } from '../../postgres.ts';
+import { fatesOf, slotsOfMembershipsUpTo } from './expected-slots.ts';
+import { type EndedPause, pausedRangesNow } from './pause-store.ts';
+import { withoutFrozen, withoutStopped } from './slot-stops.ts';
+
+export type MissedInPause = {
+  /** The stretches that end now, with how many slots lie in each. */
+  ended: EndedPause[];
+  /** Slots that would have run but for the pause, ascending; null: more than were looked for. */
+  slots: Date[] | null;
+};
+
+/**
+ * Looks at the open pauses of jobs.
+ * @param endOf when a job's pause ends: its slots from then on are not missed.
+ * @param most no more slots than these are looked for in one job.
+ */
+export async function missedInPauses(
+  database: Queryable,
+  team: string,
+  jobIds: readonly string[],
+  endOf: (jobId: string) => Date,
+  most: number,
+): Promise<Map<string, MissedInPause>> {
+  const found = new Map<string, MissedInPause>(jobIds.map((id) => [id, { ended: [], slots: [] }]));
+  for (const { job_id: jobId, from } of await pausedRangesNow(database, team, jobIds)) {
+    const missed = found.get(jobId)!;
+    const to = endOf(jobId);
+    const slots = await slotsOfMembershipsUpTo(database, team, jobId, { from, to }, most);
+    missed.ended.push({ job_id: jobId, from, to, count: slots?.length ?? null });
+    missed.slots = slots && missed.slots && [...missed.slots, ...(await wouldHaveRun(database, team, jobId, slots))];
+  }
+  return found;
+}
+
+async function wouldHaveRun(database: Queryable, team: string, jobId: string, slots: readonly Date[]): Promise<Date[]> {
+  if (slots.length === 0) return [];
+  const wanted = await withoutFrozen(database, team, jobId, await withoutStopped(database, team, jobId, slots));
+  const fates = await fatesOf(database, team, jobId, wanted);
+  // a slot that was admitted just before the pause has its row; one that was caught by it has a range, or a row that says so
+  return wanted.filter((_, nth) => fates[nth] === null || fates[nth] === 'paused');
+}
