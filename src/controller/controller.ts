@@ -6,6 +6,7 @@ import { createLateSlots } from '../jobs/clocks/late-slots.ts';
 import { createReconciler } from '../jobs/clocks/reconcile.ts';
 import { createScheduleCalls } from '../jobs/clocks/schedule-calls.ts';
 import { createStarter } from '../jobs/execution-starts.ts';
+import { createBackfills } from '../jobs/operations/backfills.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { isPostgresAway, type Pool } from '../postgres.ts';
@@ -13,6 +14,7 @@ import { isTemporalUnreachable } from '../temporal.ts';
 import { createCloses } from './closes.ts';
 import { createDispatchChoice, createDispatchMoves } from './dispatch-choice.ts';
 import { createEndings } from './endings.ts';
+import { createFreezeLoop } from './freezes.ts';
 import { createGauges, createHousekeeping } from './housekeeping.ts';
 import { createLateSlotLoop } from './late-slots.ts';
 import type { Loop } from './loop.ts';
@@ -63,6 +65,7 @@ export function createController(deps: {
     createStarts({ ...shared, startOne }),
     createCloses({ ...shared, temporal, starter }),
     createEndings({ ...shared, lateSlots }),
+    createFreezeLoop({ ...shared, starter, backfills: createBackfills({ pool }) }),
     createHousekeeping(shared),
     createGauges({ ...shared, metrics }),
     createWatchdog({ ...shared, metrics, graceMs: config.WATCHDOG_GRACE_S * 1_000 }),

@@ -1,0 +1,229 @@
+/** Statements by which freezes that are over are settled. They read every team: the controller serves all. */
+import type { Queryable, Transaction } from '../../postgres.ts';
+
+/** A job with stretches of freezes that are over. */
+export type JobToSettle = { team: string; job_id: string };
+
+/** Freezes that are over and not settled, oldest first, and when they were over. */
+export async function freezesOver(database: Queryable): Promise<{ id: string; end: Date }[]> {
+  const { rows } = await database.query<{ id: string; end: Date }>({
+    name: 'freezes-over',
+    text: `SELECT f.id, freeze_end(f) AS end FROM freezes f WHERE f.settled_at IS NULL AND freeze_end(f) <= clock_timestamp() ORDER BY freeze_end(f), f.id`,
+  });
+  return rows;
+}
+
+/** Jobs with stretches of these freezes, in the order of their ids. @param after the last one seen. */
+export async function jobsToSettle(
+  database: Queryable,
+  freezeIds: readonly string[],
+  after: string,
+  limit: number,
+): Promise<JobToSettle[]> {
+  const { rows } = await database.query<JobToSettle>({
+    name: 'freeze-jobs-to-settle',
+    text: `SELECT DISTINCT g.job_id, g.team FROM slot_ranges g
+            WHERE g.freeze_id = ANY ($1::text[]) AND g.settled_at IS NULL AND g.job_id > $2 ORDER BY g.job_id LIMIT $3`,
+    values: [freezeIds, after, limit],
+  });
+  return rows;
+}
+
+/** What is looked at before a job is settled: it is free when no freeze holds it any more. */
+export type JobState = {
+  job_id: string;
+  team: string;
+  free: boolean;
+  catch_up: 'none' | 'last' | 'all';
+  catch_up_window_ms: string;
+  /** Neither paused nor disabled nor deleted. */
+  runs: boolean;
+};
+
+/** Locks jobs in id order, as everywhere, and reads what they are then. Jobs that somebody else holds are left for the next look. */
+export async function jobsForSettling(tx: Transaction, jobIds: readonly string[]): Promise<JobState[]> {
+  await tx.query({
+    name: 'freeze-jobs-lock',
+    text: 'SELECT 1 FROM job_runtime r WHERE r.job_id = ANY ($1::text[]) ORDER BY r.job_id FOR UPDATE',
+    values: [jobIds],
+  });
+  const { rows } = await tx.query<JobState>({
+    name: 'freeze-jobs-read',
+    text: `SELECT r.job_id, r.team, r.catch_up, r.catch_up_window_ms, r.paused_at IS NULL AND r.enabled AND j.deleted_at IS NULL AS runs,
+                  NOT EXISTS (SELECT 1 FROM freezes f
+                               WHERE f.settled_at IS NULL AND (f.team = r.team OR f.scope = 'global') AND f.from_at <= clock_timestamp()
+                                 AND freeze_end(f) > clock_timestamp() AND freeze_covers(f, j)) AS free
+             FROM unnest($1::text[]) AS u (id) CROSS JOIN LATERAL (SELECT r.* FROM job_runtime r WHERE r.job_id = u.id LIMIT 1) r JOIN jobs j ON j.id = r.job_id
+            ORDER BY r.job_id`,
+    values: [jobIds],
+  });
+  return rows;
+}
+
+/** A stretch as admit wrote it. */
+export type FrozenRange = { job_id: string; freeze_id: string; key: string; from: Date; to: Date; reason: string | null };
+
+/** The unsettled stretches of jobs whose freeze is over, by job and beginning. `key`: from_at to the microsecond. */
+export async function rangesToSettle(database: Queryable, jobIds: readonly string[]): Promise<FrozenRange[]> {
+  const { rows } = await database.query<FrozenRange>({
+    name: 'freeze-ranges-to-settle',
+    text: `SELECT g.job_id, g.freeze_id, g.from_at::text AS key, g.from_at AS from, least(coalesce(g.to_at, 'infinity'), freeze_end(f)) AS to, f.reason
+             FROM slot_ranges g JOIN freezes f ON f.id = g.freeze_id
+            WHERE g.job_id = ANY ($1::text[]) AND g.freeze_id IS NOT NULL AND g.settled_at IS NULL AND freeze_end(f) <= clock_timestamp()
+            ORDER BY g.job_id, g.from_at`,
+    values: [jobIds],
+  });
+  return rows;
+}
+
+/** A time in which a job had one timing. `admitted`: its clock has been looked through for slots that nobody admitted, or has none left there. */
+export type MembershipSince = { job_id: string; timing_hash: string; from: Date; to: Date; admitted: boolean };
+
+/** Alias: c clocks. A clock is looked at again 15 s after its next slot (late-slots.ts): when that is later, no slot lies before. */
+export const ADMITTED_UNTIL = (moment: string) =>
+  `(c.id IS NULL OR c.checked_until >= ${moment} OR c.next_check_at > ${moment} + interval '15.001 seconds')`;
+
+/** Memberships of jobs between two moments. */
+export async function membershipsBetween(
+  database: Queryable,
+  jobs: readonly { jobId: string; from: Date; to: Date }[],
+): Promise<MembershipSince[]> {
+  const { rows } = await database.query<MembershipSince>({
+    name: 'freeze-memberships',
+    text: `SELECT u.id AS job_id, m.timing_hash, greatest(m.valid_from, u.from_at) AS from, least(m.valid_to, u.to_at) AS to,
+                  ${ADMITTED_UNTIL('least(m.valid_to, u.to_at)')} AS admitted
+             FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS u (id, from_at, to_at)
+             JOIN clock_members m ON m.job_id = u.id AND m.valid_from < u.to_at AND m.valid_to > u.from_at
+             LEFT JOIN clocks c ON c.id = m.clock_id AND c.deleted_at IS NULL
+            ORDER BY u.id, m.valid_from`,
+    values: [jobs.map((job) => job.jobId), jobs.map((job) => job.from), jobs.map((job) => job.to)],
+  });
+  return rows;
+}
+
+/** A slot of such a stretch that the ledger knows otherwise: `frozen` by a row of its own, or not swallowed at all. */
+export type OtherFate = { job_id: string; slot: Date; frozen: boolean };
+
+/** Slots between two moments that have rows of their own. */
+export async function slotsWithRow(database: Queryable, ranges: readonly { jobId: string; from: Date; to: Date }[]): Promise<OtherFate[]> {
+  const { rows } = await database.query<OtherFate>({
+    name: 'freeze-slots-with-row',
+    text: `SELECT u.id AS job_id, e.slot, e.frozen
+             FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS u (id, from_at, to_at)
+            CROSS JOIN LATERAL (
+              SELECT e.slot, e.status = 'skipped' AND e.reason = 'frozen' AS frozen FROM job_executions e
+               WHERE e.job_id = u.id AND e.partition_at >= u.from_at AND e.partition_at < u.to_at AND e.trigger = 'schedule'
+               ORDER BY e.partition_at DESC, e.id DESC LIMIT 100000) e`,
+    values: [ranges.map((range) => range.jobId), ranges.map((range) => range.from), ranges.map((range) => range.to)],
+  });
+  return rows;
+}
+
+/** Stretches of the same jobs that have another reason: what lies in them is told there. */
+export async function otherRanges(
+  database: Queryable,
+  ranges: readonly { jobId: string; from: Date; to: Date }[],
+): Promise<{ job_id: string; from: Date; to: Date | null }[]> {
+  const { rows } = await database.query<{ job_id: string; from: Date; to: Date | null }>({
+    name: 'freeze-other-ranges',
+    text: `SELECT DISTINCT g.job_id, g.from_at AS from, g.to_at AS to
+             FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS u (id, from_at, to_at)
+             JOIN slot_ranges g ON g.job_id = u.id AND g.from_at < u.to_at AND (g.to_at IS NULL OR g.to_at > u.from_at)
+            WHERE g.freeze_id IS NULL`,
+    values: [ranges.map((range) => range.jobId), ranges.map((range) => range.from), ranges.map((range) => range.to)],
+  });
+  return rows;
+}
+
+/** A stretch as it has been found to be. `key`: the row as admit wrote it; null: a new one. */
+export type SettledRange = {
+  team: string;
+  jobId: string;
+  freezeId: string;
+  key: string | null;
+  from: Date;
+  to: Date;
+  count: number | null;
+  operation: string | null;
+  note: string | null;
+};
+
+/** Writes stretches as they are, and what became of them. */
+export async function rangesSettle(
+  tx: Transaction,
+  ranges: readonly SettledRange[],
+  gone: readonly { jobId: string; key: string }[],
+): Promise<void> {
+  const known = ranges.filter(({ key }) => key !== null);
+  const fresh = ranges.filter(({ key }) => key === null);
+  if (gone.length > 0)
+    await tx.query({
+      name: 'freeze-ranges-empty',
+      text: `DELETE FROM slot_ranges g USING unnest($1::text[], $2::timestamptz[]) AS u (id, from_at) WHERE g.job_id = u.id AND g.from_at = u.from_at AND g.freeze_id IS NOT NULL`,
+      values: [gone.map(({ jobId }) => jobId), gone.map(({ key }) => key)],
+    });
+  if (known.length > 0)
+    await tx.query({
+      name: 'freeze-ranges-settle',
+      text: `UPDATE slot_ranges g SET to_at = u.to_at, count = u.count, settled_at = clock_timestamp(), catch_up_operation = u.operation
+               FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::integer[], $5::text[]) AS u (id, from_at, to_at, count, operation)
+              WHERE g.job_id = u.id AND g.from_at = u.from_at AND g.freeze_id IS NOT NULL AND g.settled_at IS NULL`,
+      values: [
+        known.map(({ jobId }) => jobId),
+        known.map(({ key }) => key),
+        known.map(({ to }) => to),
+        known.map(({ count }) => count),
+        known.map(({ operation }) => operation),
+      ],
+    });
+  if (fresh.length > 0)
+    await tx.query({
+      name: 'freeze-ranges-more',
+      text: `INSERT INTO slot_ranges (team, job_id, reason, from_at, to_at, count, by, note, freeze_id, settled_at, catch_up_operation)
+             SELECT u.team, u.id, 'frozen', u.from_at, u.to_at, u.count, 'almanac', u.note, u.freeze, clock_timestamp(), u.operation
+               FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::integer[], $6::text[], $7::text[], $8::text[])
+                    AS u (team, id, from_at, to_at, count, note, freeze, operation)
+             ON CONFLICT (job_id, from_at, reason) DO NOTHING`,
+      values: [
+        fresh.map(({ team }) => team),
+        fresh.map(({ jobId }) => jobId),
+        fresh.map(({ from }) => from),
+        fresh.map(({ to }) => to),
+        fresh.map(({ count }) => count),
+        fresh.map(({ note }) => note),
+        fresh.map(({ freezeId }) => freezeId),
+        fresh.map(({ operation }) => operation),
+      ],
+    });
+}
+
+/**
+ * Settles a freeze of which no stretch is left, and none can come: no clock of a job that it covers has a slot of its time that nobody has admitted.
+ * @returns false: not yet.
+ */
+export async function freezeSettle(tx: Transaction, id: string): Promise<boolean> {
+  const locked = await tx.query(
+    `SELECT 1 FROM freezes f WHERE f.id = $1 AND f.settled_at IS NULL AND freeze_end(f) <= clock_timestamp() FOR UPDATE`,
+    [id],
+  );
+  if (locked.rowCount !== 1) return false;
+  const settled = await tx.query(
+    `UPDATE freezes f SET settled_at = clock_timestamp(), updated_at = clock_timestamp()
+      WHERE f.id = $1
+        AND NOT EXISTS (SELECT 1 FROM slot_ranges g WHERE g.freeze_id = f.id AND g.settled_at IS NULL)
+        AND NOT EXISTS (
+          SELECT 1 FROM clocks c JOIN clock_members m ON m.clock_id = c.id AND m.valid_from < freeze_end(f) AND m.valid_to > f.from_at JOIN jobs j ON j.id = m.job_id
+           WHERE c.deleted_at IS NULL AND (c.team = f.team OR f.scope = 'global') AND freeze_covers(f, j) AND NOT ${ADMITTED_UNTIL('least(m.valid_to, freeze_end(f))')})`,
+    [id],
+  );
+  if (settled.rowCount !== 1) return false;
+  await tx.query(
+    `INSERT INTO audit_events (team, actor, action, subject_kind, subject_id, after)
+     SELECT f.team, 'almanac', 'freeze.settled', 'freeze', f.id,
+            (SELECT json_build_object('jobs', count(DISTINCT g.job_id), 'slots', sum(g.count), 'catchUps', count(DISTINCT g.catch_up_operation))
+               FROM slot_ranges g WHERE g.freeze_id = f.id)
+       FROM freezes f WHERE f.id = $1`,
+    [id],
+  );
+  return true;
+}
