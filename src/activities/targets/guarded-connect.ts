@@ -3,7 +3,7 @@
  * no second look-up that could answer differently (DNS rebinding); a literal is judged as it stands.
  */
 import { lookup as osLookup } from 'node:dns/promises';
-import { isIP, type LookupFunction, type Socket } from 'node:net';
+import { connect as connectSocket, isIP, type LookupFunction, type Socket } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { buildConnector } from 'undici';
 import type { AddressRules } from './address-rules.ts';
@@ -89,6 +89,37 @@ export function createGuardedConnect(
       for (const socket of opening) socket.destroy(new Error('the worker stops'));
     },
   };
+}
+
+/**
+ * A plain connection to a host that the rules allow, for what is not HTTP.
+ * @throws AddressRefusedError, or what look-up and socket throw.
+ */
+export async function openGuardedSocket(
+  rules: AddressRules,
+  resolve: ResolveHost,
+  { host, port, timeoutMs }: { host: string; port: number; timeoutMs: number },
+): Promise<Socket> {
+  const bare = host.replace(/^\[|\]$/g, '');
+  const literal = isIP(bare) !== 0;
+  const problem = literal
+    ? (rules.addressProblem(bare, bare, port) ?? (await deniedByName(rules, resolve, bare, port)))
+    : rules.hostProblem(bare, port);
+  if (problem !== null) throw new AddressRefusedError(problem);
+  return new Promise((done, fail) => {
+    const socket = connectSocket({ host: bare, port, lookup: guardedLookup(rules, resolve, port) });
+    const timer = setTimeout(() => socket.destroy(new Error(`no connection to ${bare}:${port} within ${timeoutMs} ms`)), timeoutMs);
+    const onError = (error: Error) => {
+      clearTimeout(timer);
+      fail(error);
+    };
+    socket.once('error', onError);
+    socket.once('connect', () => {
+      clearTimeout(timer);
+      socket.off('error', onError);
+      done(socket);
+    });
+  });
 }
 
 function guardedLookup(rules: AddressRules, resolve: ResolveHost, port: number): LookupFunction {
