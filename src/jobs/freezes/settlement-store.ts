@@ -81,7 +81,7 @@ export type MembershipSince = { job_id: string; timing_hash: string; from: Date;
 
 /** Alias: c clocks. A clock is looked at again 15 s after its next slot (late-slots.ts): when that is later, no slot lies before. */
 export const ADMITTED_UNTIL = (moment: string) =>
-  `(c.id IS NULL OR c.checked_until >= ${moment} OR c.next_check_at > ${moment} + interval '15.001 seconds')`;
+  `(c.id IS NULL OR c.checked_until >= ${moment} OR coalesce(c.next_check_at > ${moment} + interval '15.001 seconds', false))`;
 
 /** Memberships of jobs between two moments. */
 export async function membershipsBetween(
@@ -180,9 +180,9 @@ export async function rangesSettle(
     await tx.query({
       name: 'freeze-ranges-more',
       text: `INSERT INTO slot_ranges (team, job_id, reason, from_at, to_at, count, by, note, freeze_id, settled_at, catch_up_operation)
-             SELECT u.team, u.id, 'frozen', u.from_at, u.to_at, u.count, 'almanac', u.note, u.freeze, clock_timestamp(), u.operation
+             SELECT u.team, u.id, 'frozen', u.from_at, u.to_at, u.count, 'almanac', u.note, u.of_freeze, clock_timestamp(), u.operation
                FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::integer[], $6::text[], $7::text[], $8::text[])
-                    AS u (team, id, from_at, to_at, count, note, freeze, operation)
+                    AS u (team, id, from_at, to_at, count, note, of_freeze, operation)
              ON CONFLICT (job_id, from_at, reason) DO NOTHING`,
       values: [
         fresh.map(({ team }) => team),
