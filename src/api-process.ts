@@ -6,6 +6,7 @@ import { createAddressRules, literalAddressProblem } from './activities/targets/
 import { headerProblems } from './activities/targets/http-request-headers.ts';
 import { type AppDeps, createApp } from './api/app.ts';
 import { rehearseHotRequests } from './api/rehearsal.ts';
+import { createCalendarRoutes } from './api/routes-calendars.ts';
 import { createExecutionRoutes } from './api/routes-executions.ts';
 import { createFreezeRoutes } from './api/routes-freezes.ts';
 import { createJobRoutes } from './api/routes-jobs.ts';
@@ -14,6 +15,7 @@ import { createServiceRoutes } from './api/routes-services.ts';
 import { startServer } from './api/server.ts';
 import type { Config } from './config.ts';
 import { createApiKeys } from './jobs/api-keys.ts';
+import { createCalendars } from './jobs/calendars/calendars.ts';
 import { createReconciler } from './jobs/clocks/reconcile.ts';
 import { createStarter } from './jobs/execution-starts.ts';
 import { createExecutions } from './jobs/executions.ts';
@@ -103,6 +105,7 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
       createServiceRoutes({ services, publicUrl }),
       createScheduleRoutes({ schedules, executions, publicUrl, inputLimitBytes: config.INPUT_LIMIT_BYTES }),
       createExecutionRoutes({ executions, publicUrl }),
+      createCalendarRoutes({ calendars: createCalendars({ pool }), publicUrl }),
       createFreezeRoutes({ freezes: createFreezes({ pool }), publicUrl }),
     ],
     version: manifest.version,

@@ -1,4 +1,4 @@
-/** Reads a JSON body exactly: one content type, one character set, bounded bytes, a position for every syntax error. */
+/** Reads a body exactly, JSON or an iCalendar text: one content type, one character set, bounded bytes, a position for every syntax error. */
 import type { RequestHandler } from 'express';
 import express from 'express';
 import { JobError } from '../jobs/errors.ts';
@@ -6,7 +6,7 @@ import { refuseHostileJson } from './hostile-text.ts';
 import { jsonErrorPosition } from './json-position.ts';
 import type { ApiRequest, ApiResponse } from './request.ts';
 
-export type ContentType = 'application/json' | 'application/merge-patch+json';
+export type ContentType = 'application/json' | 'application/merge-patch+json' | 'text/calendar';
 
 /** What was sent: the bytes (for the hash of an idempotency key) and what they mean; both undefined without a body. */
 export type Body = { bytes: Buffer | undefined; value: unknown };
@@ -34,7 +34,7 @@ export function createBodyReader(limitBytes: number): BodyReader {
     });
     const bytes: unknown = request.body;
     if (!Buffer.isBuffer(bytes) || bytes.length === 0) return NO_BODY;
-    return { bytes, value: parse(bytes) };
+    return { bytes, value: accepted.includes('text/calendar') ? decoded(bytes) : parse(bytes) };
   };
 }
 
@@ -50,13 +50,16 @@ function refuseOtherTypes(header: string | undefined, accepted: readonly Content
   });
 }
 
-function parse(bytes: Buffer): unknown {
-  let text: string;
+function decoded(bytes: Buffer): string {
   try {
-    text = UTF8.decode(bytes);
+    return UTF8.decode(bytes);
   } catch {
     throw new JobError('malformed', 'malformed_utf8', 'The body is not valid UTF-8.');
   }
+}
+
+function parse(bytes: Buffer): unknown {
+  const text = decoded(bytes);
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -81,7 +81,7 @@ export function createDispatcher(specs: readonly RouteSpec[], deps: DispatchDeps
 
 /** A merge patch is a JSON document: clients that say no more than that mean the same. */
 const acceptedTypes = ({ body }: RouteSpec): readonly ContentType[] =>
-  body?.type === 'application/merge-patch+json' ? [body.type, 'application/json'] : ['application/json'];
+  body?.type === 'application/merge-patch+json' ? [body.type, 'application/json'] : [body?.type ?? 'application/json'];
 
 function byPath(specs: readonly RouteSpec[]): Map<string, RouteSpec[]> {
   const paths = new Map<string, RouteSpec[]>();

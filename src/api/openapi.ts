@@ -162,4 +162,6 @@ const PARAMETERS: Record<string, string> = {
   service: "The service's id or name",
   execution: "The execution's id",
   generation: 'Number of the revision',
+  calendar: "The calendar's name",
+  version: 'Number of the version',
 };

@@ -5,7 +5,7 @@ import type { Caller } from './caller.ts';
 export type AuditEvent = {
   /** `job.created`, `job.paused`, `service.updated`, … */
   action: string;
-  subjectKind: 'job' | 'service' | 'freeze' | 'operation' | 'channel' | 'notification_rules';
+  subjectKind: 'job' | 'service' | 'calendar' | 'freeze' | 'operation' | 'channel' | 'notification_rules';
   subjectId: string;
   before?: unknown;
   after?: unknown;
