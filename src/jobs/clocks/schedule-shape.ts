@@ -9,6 +9,7 @@ import {
 import { decodeArrayFromPayloads } from '@temporalio/common/lib/internal-non-workflow/index.js';
 import type { temporal } from '@temporalio/proto';
 import { poolTaskQueueFor, taskQueueFor } from '../ids.ts';
+import { extrasOf } from '../time/extras.ts';
 import { toTemporalSpec } from '../time/temporal-spec.ts';
 import type { DesiredClock } from './clock-store.ts';
 import { sameAsListed, sameSpec, specForm } from './spec-form.ts';
@@ -44,10 +45,13 @@ const fitting = (text: string): string => {
   return `${characters.join('')}…`;
 };
 
+/** Dated extras are those ahead at this moment. */
+const specOf = ({ timing }: DesiredClock) => toTemporalSpec(timing, extrasOf(timing, new Date()));
+
 /** The whole schedule as Temporal's API takes it. */
 export async function scheduleOf(client: Client, desired: DesiredClock, installation: string): Promise<Schedule> {
   return {
-    spec: encodeScheduleSpec(toTemporalSpec(desired.timing)),
+    spec: encodeScheduleSpec(specOf(desired)),
     action: await encodeScheduleAction(
       client.options.loadedDataConverter,
       client.options.namespace,
@@ -115,6 +119,6 @@ export function sameAsListEntry(entry: ListEntry, desired: DesiredClock, install
     entry.info?.workflowType?.name === WORKFLOW_TYPES[desired.kind] &&
     (entry.info.paused ?? false) === desired.paused &&
     (entry.info.notes ?? '') === clockNote(desired, installation) &&
-    sameAsListed(specForm(entry.info.spec), specForm(encodeScheduleSpec(toTemporalSpec(desired.timing))))
+    sameAsListed(specForm(entry.info.spec), specForm(encodeScheduleSpec(specOf(desired))))
   );
 }

@@ -10,6 +10,7 @@
  *   leaves out one of the two; sub-hourly jobs miss slots around the change;
  * - west of Greenwich, where the gap begins at midnight (Santiago, Havana), the weekday of that day is taken from the evening before.
  */
+import { dateOf, dayNumber, daysIn, weekdayOf } from './civil-day.ts';
 import type { Calendar } from './cron.ts';
 import { FIELD_LIMITS, type Field, valuesOf } from './ranges.ts';
 import type { Zone } from './zone.ts';
@@ -144,25 +145,7 @@ function matchesWeekday(
   if (calendar.anyDayOfWeek) return true;
   const moment = zone.epochOf(dayNumber(year, month, day) * DAY_S + hour * HOUR_S + minute * 60 + second);
   const days = Math.floor((moment + zone.offsetAt(moment)) / DAY_S);
-  // 1 January 1970 was a Thursday.
-  return calendar.dayOfWeek[(((days + 4) % 7) + 7) % 7] === 1;
+  return calendar.dayOfWeek[weekdayOf(days)] === 1;
 }
 
 const hourOf = (wallS: number) => Math.floor((((wallS % DAY_S) + DAY_S) % DAY_S) / HOUR_S);
-
-function daysIn(month: number, year: number): number {
-  if (month === 2) return (year % 4 === 0 && year % 100 !== 0) || year % 400 === 0 ? 29 : 28;
-  return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31;
-}
-
-/** Days since 1 January 1970 of a date of the Gregorian calendar, counted from March so that the leap day comes last. */
-function dayNumber(year: number, month: number, day: number): number {
-  const y = month <= 2 ? year - 1 : year;
-  const dayOfYear = Math.floor((153 * (month + (month > 2 ? -3 : 9)) + 2) / 5) + day - 1;
-  return y * 365 + Math.floor(y / 4) - Math.floor(y / 100) + Math.floor(y / 400) + dayOfYear - 719_468;
-}
-
-function dateOf(days: number): { year: number; month: number; day: number } {
-  const date = new Date(days * DAY_S * 1_000);
-  return { year: date.getUTCFullYear(), month: date.getUTCMonth() + 1, day: date.getUTCDate() };
-}

@@ -45,7 +45,7 @@ export function previewSchedule(schedule: Schedule, { jobId, from, count, create
   const zone = zoneOf(schedule.timezone);
   const timing = timingOf(schedule, createdAt);
   const window = windowOf(schedule);
-  const slots = timing ? nextSlots(timing, from, count, window) : onceSlots(schedule, createdAt, from);
+  const slots = timing ? nextSlots(timing, from, count, window, schedule.dst) : onceSlots(schedule, createdAt, from);
   const jitterMs = schedule.jitter === undefined ? 0 : durationMs(schedule.jitter);
   const offsetS = jobId === undefined ? 0 : jitterOffsetS(jobId, jitterMs);
   return {
@@ -59,7 +59,7 @@ export function previewSchedule(schedule: Schedule, { jobId, from, count, create
     warnings: [
       ...emptyWarnings(schedule, slots),
       ...jitterWarnings(jitterMs, jobId, slots),
-      ...clockWarnings(timing, from, slots, count, window),
+      ...clockWarnings(schedule, timing, from, slots, count, window),
     ],
   };
 }
@@ -101,9 +101,16 @@ function jitterWarnings(jitterMs: number, jobId: string | undefined, slots: Date
 }
 
 /** A list that ended early is followed to the window's end: what a clock change dropped there would be missed otherwise. */
-function clockWarnings(timing: Timing | null, from: Date, slots: Date[], count: number, { startAt, endAt }: Window): PreviewWarning[] {
+function clockWarnings(
+  { dst }: Schedule,
+  timing: Timing | null,
+  from: Date,
+  slots: Date[],
+  count: number,
+  { startAt, endAt }: Window,
+): PreviewWarning[] {
   if (!timing) return [];
   const start = startAt && startAt > from ? startAt : from;
   const last = slots.at(-1) ?? start;
-  return dstNotes(timing, start, slots.length < count && endAt && endAt > last ? endAt : last);
+  return dstNotes(timing, start, slots.length < count && endAt && endAt > last ? endAt : last, dst);
 }

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { type Calendar, compileCron } from './cron.ts';
+import type { DateRule } from './date-rule.ts';
 import { durationMs } from './duration.ts';
 import { FIELDS, isWithin, type Range, rangesOf, valuesOf } from './ranges.ts';
 import type { Schedule } from './schedule-document.ts';
@@ -11,8 +12,8 @@ import type { Schedule } from './schedule-document.ts';
 /** Every `everyS` seconds since the epoch, shifted by `offsetS` (0 <= offsetS < everyS). */
 export type Interval = { everyS: number; offsetS: number };
 
-/** JSON-serialisable and canonical: equal timings are equal texts. The slots are the union of all calendars and intervals. */
-export type Timing = { calendars: Calendar[]; intervals: Interval[]; timezone: string };
+/** JSON-serialisable and canonical: equal timings are equal texts. The slots are the union of all calendars, intervals and dates; `dates` is left out when there are none. */
+export type Timing = { calendars: Calendar[]; intervals: Interval[]; dates?: DateRule[]; timezone: string };
 
 /**
  * The timing of a schedule; null for a one-off (`at`, `delay`), which has no clock.
@@ -78,7 +79,13 @@ export function normaliseTiming(timing: Timing): Timing {
     timing.intervals.map(({ everyS, offsetS }) => ({ everyS, offsetS })),
     (inner, outer) => inner.everyS % outer.everyS === 0 && inner.offsetS % outer.everyS === outer.offsetS,
   );
-  const canonical = { calendars, intervals, timezone: calendars.length === 0 ? 'UTC' : timing.timezone };
+  const dates = withoutContained((timing.dates ?? []).map(canonicalRule), () => false);
+  const canonical: Timing = {
+    calendars,
+    intervals,
+    ...(dates.length === 0 ? {} : { dates }),
+    timezone: calendars.length + dates.length === 0 ? 'UTC' : timing.timezone,
+  };
   canonicalTimings.add(canonical);
   return canonical;
 }
@@ -86,6 +93,20 @@ export function normaliseTiming(timing: Timing): Timing {
 function canonicalCalendar(calendar: Calendar): Calendar {
   const canonical = (ranges: readonly Range[]) => rangesOf(valuesOf(ranges));
   return Object.fromEntries(FIELDS.map((field) => [field, canonical(calendar[field])])) as Calendar;
+}
+
+function canonicalRule(rule: DateRule): DateRule {
+  const ascending = (values: number[]) => [...new Set(values)].sort((a, b) => a - b);
+  const unlessAll = (values: number[], count: number) => (values.length === count ? [] : values);
+  const { at, months, weekdays, daysOfMonth, nth, holidays } = rule;
+  return {
+    at: ascending(at),
+    months: unlessAll(ascending(months), 12),
+    weekdays: unlessAll(ascending(weekdays), 7),
+    daysOfMonth: ascending(daysOfMonth),
+    nth: ascending(nth),
+    holidays: [...new Set(holidays)].sort(),
+  };
 }
 
 function withoutContained<Part>(parts: Part[], isContained: (inner: Part, outer: Part) => boolean): Part[] {

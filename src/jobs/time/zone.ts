@@ -21,6 +21,8 @@ export type Zone = {
   isSteady: (fromS: number, toS: number) => boolean;
   /** Offset changes with `fromS < at <= toS`. */
   changes: (fromS: number, toS: number) => ZoneChange[];
+  /** The first offset change after this epoch second. */
+  nextChange: (afterS: number) => ZoneChange | null;
 };
 
 const zones = new Map<string, Zone>();
@@ -68,7 +70,14 @@ export function zoneOf(name: string): Zone {
 
 /** A zone with one offset for ever, in seconds. */
 export function fixedZone(offsetS: number): Zone {
-  return { id: `fixed:${offsetS}`, offsetAt: () => offsetS, epochOf: (wallS) => wallS - offsetS, isSteady: () => true, changes: () => [] };
+  return {
+    id: `fixed:${offsetS}`,
+    offsetAt: () => offsetS,
+    epochOf: (wallS) => wallS - offsetS,
+    isSteady: () => true,
+    changes: () => [],
+    nextChange: () => null,
+  };
 }
 
 function createZone(id: string, changes: ZoneChange[]): Zone {
@@ -100,6 +109,10 @@ function createZone(id: string, changes: ZoneChange[]): Zone {
       return toS < at[current + 1]!;
     },
     changes: (fromS, toS) => changes.filter((change) => change.at > fromS && change.at <= toS),
+    nextChange: (afterS) => {
+      offsetAt(afterS);
+      return changes[current] ?? null;
+    },
   };
 }
 

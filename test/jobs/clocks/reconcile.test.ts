@@ -61,7 +61,7 @@ test('a schedule that exists before its first create is brought to what the row 
   const mended = await schedule(id);
   assert.equal(mended.action.workflowType, 'executeJob');
   assert.equal(mended.action.taskQueue, 'almanac-default');
-  assert.deepEqual(mended.spec.intervals, []);
+  assert.ok(!mended.spec.intervals?.some(({ every }) => every === 3_600_000), 'what it had before is gone');
   assert.equal(mended.spec.timezone, 'Europe/Berlin');
 });
 

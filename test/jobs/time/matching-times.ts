@@ -1,18 +1,21 @@
 /** Asks the real Temporal server which times a timing has: a paused schedule per timing, then `ListScheduleMatchingTimes`. */
 import { randomUUID } from 'node:crypto';
 import type { Client } from '@temporalio/client';
-import { nextSlot } from '../../../src/jobs/time/oracle.ts';
+import { marksOf, nextSlot } from '../../../src/jobs/time/oracle.ts';
 import { toTemporalSpec } from '../../../src/jobs/time/temporal-spec.ts';
 import type { Timing } from '../../../src/jobs/time/timing.ts';
 
 /** The server answers with at most so many times. */
 export const MOST_TIMES = 1_000;
 
-/** Creates a paused schedule that mirrors the timing and never starts anything; returns its handle. Delete it after use. */
-export function mirror(client: Client, timing: Timing) {
+/** Creates a paused schedule that mirrors the timing, with the extras of a stretch of epoch seconds, and never starts anything; returns its handle. Delete it after use. */
+export function mirror(client: Client, timing: Timing, from: number, to: number) {
+  const extras = marksOf(timing, new Date(from * 1_000), new Date(to * 1_000))
+    .filter((mark) => !mark.fired)
+    .map((mark) => mark.slot.getTime() / 1_000);
   return client.schedule.create({
     scheduleId: `oracle-${randomUUID()}`,
-    spec: toTemporalSpec(timing),
+    spec: toTemporalSpec(timing, extras),
     action: { type: 'startWorkflow', workflowType: 'neverStarted', taskQueue: 'nobody-listens', args: [] },
     state: { paused: true },
   });

@@ -19,7 +19,7 @@ let different = 0;
 const started = performance.now();
 async function compareOnward(): Promise<void> {
   for (let next = all.pop(); next; next = all.pop()) {
-    const handle = await mirror(client, next.timing);
+    const handle = await mirror(client, next.timing, next.from, next.to);
     const theirs = await serverTimes(client, handle.scheduleId, next.from, next.to);
     await handle.delete();
     const difference = firstDifference(oracleTimes(next.timing, next.from, next.to), theirs);

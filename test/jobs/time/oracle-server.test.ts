@@ -1,10 +1,13 @@
 /** The oracle and the spec we send, held against a real Temporal server. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { encodeScheduleSpec } from '@temporalio/client/lib/schedule-helpers.js';
 import fc from 'fast-check';
+import { sameAsListed, sameSpec, specForm } from '../../../src/jobs/clocks/spec-form.ts';
 import { compileCron } from '../../../src/jobs/time/cron.ts';
-import { timingOfDescription, toTemporalSpec } from '../../../src/jobs/time/temporal-spec.ts';
-import { normaliseTiming, sameTiming, type Timing, timingHash } from '../../../src/jobs/time/timing.ts';
+import { extrasOf } from '../../../src/jobs/time/extras.ts';
+import { toTemporalSpec } from '../../../src/jobs/time/temporal-spec.ts';
+import { normaliseTiming, type Timing } from '../../../src/jobs/time/timing.ts';
 import { firstDifference, mirror, oracleTimes, serverTimes } from './matching-times.ts';
 import { connectTestTemporal, type TestTemporal } from './test-temporal.ts';
 import { caseArbitrary } from './timing-arbitrary.ts';
@@ -22,7 +25,7 @@ const timingIn = (crons: string[], timezone: string, intervals: Timing['interval
   normaliseTiming({ calendars: crons.flatMap(compileCron), intervals, timezone });
 
 async function differenceOf(timing: Timing, from: number, to: number): Promise<string | null> {
-  const handle = await mirror(temporal.client, timing);
+  const handle = await mirror(temporal.client, timing, from, to);
   try {
     return firstDifference(oracleTimes(timing, from, to), await serverTimes(temporal.client, handle.scheduleId, from, to));
   } finally {
@@ -90,20 +93,24 @@ test(`${CASES} random schedules have the server's times`, async (context) => {
   context.diagnostic(`${cases.length} cases`);
 });
 
-test('what the server describes is the timing that was sent, and foreign changes are seen', async () => {
-  const timing = timingIn(['0,17-43/13 */6 1-7,31 JAN,MAR-MAY,DEC *', '5 0 0 13 * FRI', '* * * * *'], 'Asia/Kathmandu', [
+test('what the server describes is the spec that was sent, dated extras included', async () => {
+  const timing = timingIn(['0,17-43/13 */6 1-7,31 JAN,MAR-MAY,DEC *', '5 0 0 13 * FRI', '30 2 * * *'], 'Europe/Berlin', [
     { everyS: 5_400, offsetS: 61 },
   ]);
-  const handle = await mirror(temporal.client, timing);
+  const now = Math.floor(Date.now() / 1_000);
+  const handle = await mirror(temporal.client, timing, now, now + 400 * 86_400);
   try {
-    const { spec } = await handle.describe();
-    const seen = timingOfDescription(spec);
-    assert.ok(seen && sameTiming(seen, timing));
-    assert.equal(timingHash(seen, 'q', 't'), timingHash(timing, 'q', 't'));
-    const { spec: sent } = { spec: toTemporalSpec(timing) };
-    assert.deepEqual([sent.jitter, sent.startAt, sent.endAt, sent.skip], [undefined, undefined, undefined, undefined]);
-    for (const foreign of [{ jitter: 1_000 }, { startAt: new Date() }, { skip: spec.calendars ?? [] }])
-      assert.equal(timingOfDescription({ ...spec, ...foreign }), null);
+    const { spec } = (await temporal.client.workflowService.describeSchedule({ namespace: 'default', scheduleId: handle.scheduleId }))
+      .schedule!;
+    const wanted = specForm(encodeScheduleSpec(toTemporalSpec(timing, extrasOf(timing, new Date()))));
+    assert.ok(wanted.extras.size >= 2, 'one day has the gap, one comes twice');
+    assert.ok(sameSpec(specForm(spec), wanted));
+    const [extra] = wanted.extras;
+    const without = specForm({ ...spec, interval: spec!.interval!.filter(({ interval }) => Number(interval!.seconds) !== extra) });
+    assert.ok(!sameSpec(without, wanted), 'one that is missing is drift');
+    assert.ok(sameSpec(without, wanted, (extra! + 1) * 1_000), 'one that has passed is not');
+    assert.ok(!sameSpec(specForm(spec), { ...wanted, extras: new Set([...wanted.extras].slice(1)) }), 'nor may there be one too many');
+    assert.ok(!sameAsListed(without, wanted), 'and the list shows it too');
   } finally {
     await handle.delete();
   }

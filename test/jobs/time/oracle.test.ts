@@ -2,7 +2,17 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { compileCron } from '../../../src/jobs/time/cron.ts';
-import { isInWindow, isSlot, nextSlot, nextSlots, previousSlot, slotsBetween } from '../../../src/jobs/time/oracle.ts';
+import {
+  type DstPolicy,
+  hasMarksAfter,
+  isInWindow,
+  isSlot,
+  marksOf,
+  nextSlot,
+  nextSlots,
+  previousSlot,
+  slotsBetween,
+} from '../../../src/jobs/time/oracle.ts';
 import { normaliseTiming, type Timing } from '../../../src/jobs/time/timing.ts';
 import { caseArbitrary } from './timing-arbitrary.ts';
 
@@ -25,19 +35,79 @@ test('intervals count from the epoch, and slots in one second are one', () => {
   assert.deepEqual(after(weekly, '1970-01-01T00:00:00Z', 2), ['1970-01-09T00:00:00Z', '1970-01-16T00:00:00Z']);
 });
 
-test('a wall time in the gap does not fire', () => {
-  assert.deepEqual(after(cron('30 2 * * *', 'America/New_York'), '2026-03-07T00:00:00Z', 2), [
-    '2026-03-07T07:30:00Z',
-    '2026-03-09T06:30:00Z',
-  ]);
+/** Runs under a policy, and all that the clock fires, between two moments. */
+const runsOf = (timing: Timing, from: string, to: string, policy: DstPolicy) =>
+  nextSlots(timing, new Date(from), 100, { endAt: new Date(to) }, policy).map((slot) => slot.toISOString().slice(0, 16));
+const POLICIES: DstPolicy[] = [{}, { gap: 'skip' }, { gap: 'shift' }];
+
+test('a wall time in the gap runs as long after the jump as it lay after its beginning, or is left out', () => {
+  const daily = cron('30 2 * * *', 'America/New_York');
+  const days = POLICIES.map((policy) => runsOf(daily, '2026-03-07T12:00:00Z', '2026-03-09T12:00:00Z', policy));
+  assert.deepEqual(days, [['2026-03-08T07:30', '2026-03-09T06:30'], ['2026-03-09T06:30'], ['2026-03-08T07:30', '2026-03-09T06:30']]);
 });
 
-test('west of Greenwich a repeated wall time fires twice, east of it once, the second time', () => {
-  assert.deepEqual(after(cron('30 1 * * *', 'America/New_York'), '2026-11-01T00:00:00Z', 2), [
-    '2026-11-01T05:30:00Z',
-    '2026-11-01T06:30:00Z',
+test('a time of day that comes twice runs the first time, the last or both, east of Greenwich too', () => {
+  const zones = [
+    ['America/New_York', '30 1 * * *', '2026-11-01T05:30', '2026-11-01T06:30'],
+    ['Europe/Berlin', '30 2 * * *', '2026-10-25T00:30', '2026-10-25T01:30'],
+    ['Australia/Lord_Howe', '45 1 * * *', '2026-04-04T14:45', '2026-04-04T15:15'],
+  ] as const;
+  for (const [zone, text, first, last] of zones) {
+    const timing = cron(text, zone);
+    const runs = (policy: DstPolicy) => runsOf(timing, `${first.slice(0, 10)}T00:00:00Z`, `${first.slice(0, 10)}T23:00:00Z`, policy);
+    assert.deepEqual(
+      [{}, { repeat: 'first' }, { repeat: 'last' }, { repeat: 'both' }].map((policy) => runs(policy as DstPolicy)),
+      [[first], [first], [last], [first, last]],
+    ); // prettier-ignore
+  }
+});
+
+test('what fires every hour goes on hour by hour, unless the policy says otherwise', () => {
+  for (const text of ['*/30 * * * *', '*/30 * * * SUN']) {
+    const timing = cron(text, 'Europe/Berlin');
+    const runs = (policy: DstPolicy) => runsOf(timing, '2026-10-24T23:59:00Z', '2026-10-25T02:00:00Z', policy);
+    const all = ['00:00', '00:30', '01:00', '01:30', '02:00'].map((clock) => `2026-10-25T${clock}`);
+    assert.deepEqual(runs({}), all);
+    assert.deepEqual(runs({ repeat: 'both' }), all);
+    assert.deepEqual(runs({ repeat: 'first' }), [all[0], all[1], all[4]]);
+    assert.deepEqual(runs({ repeat: 'last' }), all.slice(2));
+    // 02:00 and 02:30 moved by an hour are slots of their own, which no policy takes away
+    const spring = (policy: DstPolicy) => runsOf(timing, '2026-03-29T00:00:00Z', '2026-03-29T01:45:00Z', policy);
+    for (const policy of POLICIES)
+      assert.deepEqual(
+        spring(policy),
+        ['00:30', '01:00', '01:30'].map((clock) => `2026-03-29T${clock}`),
+      );
+  }
+});
+
+test('a Sunday that begins in a gap is a Sunday, although Temporal counts it as Saturday', () => {
+  const noon = (day: string) => runsOf(cron(`0 12,18 * * ${day}`, 'America/Santiago'), '2026-09-05T00:00:00Z', '2026-09-07T00:00:00Z', {});
+  assert.deepEqual(noon('SUN'), ['2026-09-06T15:00', '2026-09-06T21:00']);
+  assert.deepEqual(noon('SAT'), ['2026-09-05T16:00', '2026-09-05T22:00']);
+});
+
+test('marks say what is special about a slot, and which slots Temporal does not bring by itself', () => {
+  const marks = (timing: Timing, from: string, to: string) =>
+    marksOf(timing, new Date(from), new Date(to)).map(({ slot, kind, fired }) => `${slot.toISOString().slice(0, 16)} ${kind} ${fired}`);
+  assert.deepEqual(marks(cron('30 2 * * *', 'Europe/Berlin'), '2026-01-01T00:00:00Z', '2027-01-01T00:00:00Z'), [
+    '2026-03-29T01:30 gap false',
+    '2026-10-25T00:30 repeat_first false',
+    '2026-10-25T01:30 repeat_last false',
+  ]); // prettier-ignore
+  assert.deepEqual(marks(cron('0 * * * *', 'Europe/Berlin'), '2026-01-01T00:00:00Z', '2027-01-01T00:00:00Z'), [
+    '2026-10-25T00:00 hourly_first true',
+    '2026-10-25T01:00 hourly_last true',
   ]);
-  assert.deepEqual(after(cron('30 2 * * *', 'Europe/Berlin'), '2026-10-25T00:00:00Z', 2), ['2026-10-25T01:30:00Z', '2026-10-26T01:30:00Z']);
+  assert.deepEqual(marks(cron('0 12 * * SAT', 'America/Santiago'), '2026-09-01T00:00:00Z', '2026-10-01T00:00:00Z'), [
+    '2026-09-06T15:00 odd true',
+  ]);
+  for (const never of [cron('30 2 * * *'), cron('30 2 * * *', 'Asia/Kolkata'), cron([], 'Europe/Berlin', [{ everyS: 900, offsetS: 0 }])]) {
+    assert.deepEqual(marks(never, '2026-01-01T00:00:00Z', '2036-01-01T00:00:00Z'), []);
+    assert.equal(hasMarksAfter(never, new Date('2026-01-01T00:00:00Z')), false);
+  }
+  const mixed = cron('30 2 * * *', 'Europe/Berlin', [{ everyS: 1_800, offsetS: 0 }]);
+  assert.deepEqual(marks(mixed, '2026-01-01T00:00:00Z', '2027-01-01T00:00:00Z'), [], 'what an interval brings as well is ordinary');
 });
 
 test('29 February comes every four years, and not in 2100', () => {
