@@ -12,6 +12,7 @@ import { createFreezeRoutes } from './api/routes-freezes.ts';
 import { createJobRoutes } from './api/routes-jobs.ts';
 import { createScheduleRoutes } from './api/routes-schedule.ts';
 import { createServiceRoutes } from './api/routes-services.ts';
+import { createSlotRoutes } from './api/routes-slots.ts';
 import { startServer } from './api/server.ts';
 import type { Config } from './config.ts';
 import { createApiKeys } from './jobs/api-keys.ts';
@@ -22,6 +23,8 @@ import { createExecutions } from './jobs/executions.ts';
 import { createFreezes } from './jobs/freezes/freezes.ts';
 import { completeIdempotencyKey, findIdempotentResponse } from './jobs/idempotency.ts';
 import { createJobs } from './jobs/jobs.ts';
+import { createLedger } from './jobs/ledger/ledger.ts';
+import { watchdogWord } from './jobs/ledger/watchdog-status.ts';
 import { createSchedules } from './jobs/schedules.ts';
 import { createServices } from './jobs/services.ts';
 import { createTaskQueueBacklog } from './jobs/task-queue-backlog.ts';
@@ -77,6 +80,8 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
         return 'up to date';
       },
     },
+    // a warning, not a reason to send requests elsewhere: this process works
+    { name: 'watchdog', run: () => watchdogWord(pool) },
   ]);
 
   const addressRules = createAddressRules({ allow: config.ALMANAC_TARGET_ALLOW, deny: config.ALMANAC_TARGET_DENY });
@@ -105,6 +110,7 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
       createServiceRoutes({ services, publicUrl }),
       createScheduleRoutes({ schedules, executions, publicUrl, inputLimitBytes: config.INPUT_LIMIT_BYTES }),
       createExecutionRoutes({ executions, publicUrl }),
+      createSlotRoutes({ ledger: createLedger({ pool }) }),
       createCalendarRoutes({ calendars: createCalendars({ pool }), publicUrl }),
       createFreezeRoutes({ freezes: createFreezes({ pool }), publicUrl }),
     ],

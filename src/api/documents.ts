@@ -98,6 +98,7 @@ export const scheduleStatusSchema = z
     drift: z.looseObject({}),
     lateness: z.looseObject({}),
     queues: z.array(z.looseObject({ queue: z.string() })),
+    watchdog: z.looseObject({ silentSince: time.nullable() }),
   })
   .meta({ id: 'ScheduleStatus', description: 'Counts, drift between Postgres and Temporal, lateness of the last hour, backlog by queue' });
 

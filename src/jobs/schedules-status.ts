@@ -1,6 +1,7 @@
 /** How the scheduler is doing: counts, drift between Postgres and Temporal, lateness, backlog. */
 import type { Pool } from '../postgres.ts';
 import { SHOWN_STATE } from './job-store.ts';
+import { type WatchdogStatus, watchdogStatus } from './ledger/watchdog-status.ts';
 
 /** Tasks that wait in Temporal for a worker of this queue; null when that can't be told. */
 export type TaskQueueBacklog = (queue: string) => Promise<number | null>;
@@ -25,6 +26,7 @@ export type ScheduleStatus = {
     /** Tasks waiting in Temporal; null when that can't be told now. */
     temporalBacklog: number | null;
   }[];
+  watchdog: WatchdogStatus;
 };
 
 const BACKLOG_PATIENCE_MS = 500;
@@ -42,11 +44,12 @@ export function createScheduleStatus({ pool, taskQueueBacklog }: { pool: Pool; t
   }
 
   return async function status(team: string): Promise<ScheduleStatus> {
-    const [states, drift, lateness, queues] = await Promise.all([
+    const [states, drift, lateness, queues, watchdog] = await Promise.all([
       countByState(pool, team),
       driftOf(pool, team),
       latenessOf(pool, team),
       queuesOf(pool, team),
+      watchdogStatus(pool, team),
     ]);
     const byState = Object.fromEntries(states.map(({ state, count }) => [state, count]));
     return {
@@ -54,6 +57,7 @@ export function createScheduleStatus({ pool, taskQueueBacklog }: { pool: Pool; t
       drift,
       lateness,
       queues: await Promise.all(queues.map(async (queue) => ({ ...queue, temporalBacklog: await backlogOf(queue.queue) }))),
+      watchdog,
     };
   };
 }

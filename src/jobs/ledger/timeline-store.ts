@@ -1,0 +1,157 @@
+/** What Postgres knows of one job's slots between two moments: memberships with their timings, rows, ranges, and what lies ahead that will keep slots from running. */
+import type { Queryable } from '../../postgres.ts';
+import type { ExecutionStatus } from '../execution-view.ts';
+import type { DstPolicy } from '../time/oracle.ts';
+import type { Timing } from '../time/timing.ts';
+
+/** A job as far as its slots go. */
+export type LedgerJob = {
+  id: string;
+  name: string;
+  offset_s: number;
+  enabled: boolean;
+  paused_at: Date | null;
+  /** When the pause ends by itself; null: it does not. */
+  paused_until: Date | null;
+  dst: DstPolicy;
+  include: string[] | null;
+  exclude: string[] | null;
+  zone: string | null;
+  /** Its only slot is that of a single run. */
+  once: boolean;
+  now: Date;
+};
+
+export async function ledgerJob(database: Queryable, team: string, idOrName: string): Promise<LedgerJob | null> {
+  const { rows } = await database.query<
+    LedgerJob & { dst_gap: DstPolicy['gap']; dst_repeat: DstPolicy['repeat'] | null; until: string | null }
+  >({
+    name: 'ledger-job',
+    text: `SELECT j.id, j.name, r.offset_s, r.enabled, r.paused_at, j.pause ->> 'until' AS until, r.dst_gap, r.dst_repeat, r.include_calendars AS include,
+                  r.exclude_calendars AS exclude, r.calendar_zone AS zone, now() AS now,
+                  coalesce(j.document #>> '{schedule,at}', j.document #>> '{schedule,delay}') IS NOT NULL AS once
+             FROM jobs j JOIN job_runtime r ON r.job_id = j.id
+            WHERE j.team = $1 AND (j.id = $2 OR (j.name = $2 AND j.deleted_at IS NULL)) LIMIT 1`,
+    values: [team, idOrName],
+  });
+  const row = rows[0];
+  if (!row) return null;
+  const { dst_gap: gap, dst_repeat: repeat, until, ...job } = row;
+  return { ...job, dst: { gap, repeat: repeat ?? undefined }, paused_until: until === null ? null : new Date(until) };
+}
+
+/** A time in which one timing was the job's, `to` exclusive. */
+export type TimedStretch = { timing_hash: string; timing: Timing; from: Date; to: Date };
+
+/** The job's memberships in [from, to), oldest first; they never overlap. */
+export async function stretchesOf(database: Queryable, team: string, job: string, from: Date, to: Date): Promise<TimedStretch[]> {
+  const { rows } = await database.query<TimedStretch>({
+    name: 'ledger-stretches',
+    text: `SELECT m.timing_hash, t.timing, greatest(m.valid_from, $3) AS from, least(m.valid_to, $4) AS to
+             FROM clock_members m JOIN timings t ON t.hash = m.timing_hash
+            WHERE m.job_id = $2 AND m.team = $1 AND m.valid_from < $4 AND m.valid_to > $3
+            ORDER BY m.valid_from`,
+    values: [team, job, from, to],
+  });
+  return rows;
+}
+
+export type SlotRow = {
+  slot: Date;
+  due_at: Date;
+  id: string;
+  status: ExecutionStatus;
+  reason: string | null;
+  started_at: Date | null;
+  finished_at: Date | null;
+};
+
+/** Rows of slots with first <= slot <= last. The row of a slot is kept under the slot's own time. */
+export async function slotRows(database: Queryable, team: string, job: string, first: Date, last: Date): Promise<SlotRow[]> {
+  const { rows } = await database.query<SlotRow>({
+    name: 'ledger-slot-rows',
+    text: `SELECT e.slot, e.due_at, e.id, e.status, e.reason, e.started_at, e.finished_at FROM job_executions e
+            WHERE e.team = $1 AND e.job_id = $2 AND e.partition_at >= $3 AND e.partition_at <= $4 AND e.trigger = 'schedule' ORDER BY e.partition_at`,
+    values: [team, job, first, last],
+  });
+  return rows;
+}
+
+/** Rows of a one-off: a job has few of them, kept by when they were written. */
+export async function onceRows(database: Queryable, team: string, job: string, from: Date, to: Date, limit: number): Promise<SlotRow[]> {
+  const { rows } = await database.query<SlotRow>({
+    name: 'ledger-once-rows',
+    text: `SELECT e.slot, e.due_at, e.id, e.status, e.reason, e.started_at, e.finished_at FROM job_executions e
+            WHERE e.team = $1 AND e.job_id = $2 AND e.trigger = 'once' AND e.slot >= $3 AND e.slot < $4 ORDER BY e.slot LIMIT $5`,
+    values: [team, job, from, to, limit],
+  });
+  return rows;
+}
+
+/** A later execution of a slot: its backfill, or a retry. */
+export type LaterRow = { slot: Date; id: string; trigger: string; status: ExecutionStatus; operation_id: string | null };
+
+export async function laterRows(database: Queryable, team: string, job: string, slots: readonly Date[]): Promise<LaterRow[]> {
+  const { rows } = await database.query<LaterRow>({
+    name: 'ledger-later-rows',
+    text: `SELECT e.slot, e.id, e.trigger, e.status, e.operation_id FROM job_executions e
+            WHERE e.team = $1 AND e.job_id = $2 AND e.slot = ANY ($3::timestamptz[]) AND e.slot IS NOT NULL AND e.trigger IN ('backfill', 'retry')
+            ORDER BY e.slot, e.id LIMIT 2000`,
+    values: [team, job, slots],
+  });
+  return rows;
+}
+
+export type RangeRow = {
+  reason: string;
+  from_at: Date;
+  to_at: Date | null;
+  freeze_id: string | null;
+  calendar: string | null;
+  by: string | null;
+  note: string | null;
+};
+
+/** Ranges that have a part in [first, last]; where several do, what a person wanted comes first. */
+export async function rangesOver(database: Queryable, team: string, job: string, first: Date, last: Date): Promise<RangeRow[]> {
+  const { rows } = await database.query<RangeRow>({
+    name: 'ledger-ranges',
+    text: `SELECT g.reason, g.from_at, g.to_at, g.freeze_id, g.calendar, g.by, g.note FROM slot_ranges g
+            WHERE g.job_id = $2 AND g.team = $1 AND g.from_at <= $4 AND (g.to_at IS NULL OR g.to_at > $3)
+            ORDER BY array_position(ARRAY['paused', 'frozen', 'excluded', 'missed'], g.reason) NULLS LAST, g.from_at`,
+    values: [team, job, first, last],
+  });
+  return rows;
+}
+
+/** Freezes that hold the job in a part of [first, last], planned ones too. */
+export async function freezesOver(database: Queryable, team: string, job: string, first: Date, last: Date): Promise<RangeRow[]> {
+  const { rows } = await database.query<RangeRow>({
+    name: 'ledger-freezes',
+    text: `SELECT 'frozen' AS reason, f.from_at, coalesce(f.ended_at, f.to_at) AS to_at, f.id AS freeze_id, NULL AS calendar, f.created_by AS by, f.reason AS note
+             FROM freezes f JOIN jobs j ON j.id = $2 AND j.team = $1
+            WHERE f.team = $1 AND f.settled_at IS NULL AND f.from_at <= $4 AND coalesce(f.ended_at, f.to_at, 'infinity') > $3 AND freeze_covers(f, j)
+            ORDER BY f.from_at`,
+    values: [team, job, first, last],
+  });
+  return rows;
+}
+
+export type SpanRow = { calendar: string; from_at: Date; to_at: Date };
+
+/** Stretches of calendars, as moments, that have a part in [first, last]. */
+export async function spansOver(
+  database: Queryable,
+  team: string,
+  { calendars, zone }: { calendars: readonly string[]; zone: string },
+  first: Date,
+  last: Date,
+): Promise<SpanRow[]> {
+  const { rows } = await database.query<SpanRow>({
+    name: 'ledger-spans',
+    text: `SELECT s.calendar, s.from_at, s.to_at FROM calendar_spans s
+            WHERE s.team = $1 AND s.calendar = ANY ($2::text[]) AND s.zone = $3 AND s.from_at <= $5 AND s.to_at > $4 ORDER BY s.from_at`,
+    values: [team, calendars, zone, first, last],
+  });
+  return rows;
+}
