@@ -3,6 +3,7 @@ import type { Client } from '@temporalio/client';
 import type { Config } from '../config.ts';
 import { clocksRetryNow } from '../jobs/clocks/clock-store.ts';
 import { createLateSlots } from '../jobs/clocks/late-slots.ts';
+import { createMarks } from '../jobs/clocks/marks.ts';
 import { createReconciler } from '../jobs/clocks/reconcile.ts';
 import { createScheduleCalls } from '../jobs/clocks/schedule-calls.ts';
 import { createStarter } from '../jobs/execution-starts.ts';
@@ -18,6 +19,7 @@ import { createFreezeLoop } from './freezes.ts';
 import { createGauges, createHousekeeping } from './housekeeping.ts';
 import { createLateSlotLoop } from './late-slots.ts';
 import type { Loop } from './loop.ts';
+import { createMarksLoop } from './marks.ts';
 import { createOrphans } from './orphans.ts';
 import { createPendingClocks } from './pending-clocks.ts';
 import { createServers } from './servers.ts';
@@ -60,6 +62,7 @@ export function createController(deps: {
   const loops: Loop[] = [
     pendingClocks,
     createSweepLoop({ ...shared, calls, orphans, metrics, intervalS: config.SWEEP_INTERVAL_S, onDrift: () => pendingClocks.wake() }),
+    createMarksLoop({ servers, log, marks: createMarks({ pool }), onRaised: () => pendingClocks.wake() }),
     createLateSlotLoop({ ...shared, lateSlots, startOne }),
     createDispatchChoice({ ...shared, moves: createDispatchMoves({ pool, log, config }), onMoved: () => pendingClocks.wake() }),
     createStarts({ ...shared, startOne }),

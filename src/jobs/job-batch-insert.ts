@@ -11,8 +11,9 @@ import { checkAt, type InsertRow, outcomeOf } from './job-insert.ts';
 import { slotRuleValues } from './job-write-store.ts';
 import { durationMs } from './time/duration.ts';
 import type { Timing } from './time/timing.ts';
+import { marksToWrite } from './time/written-marks.ts';
 
-// $1 team, $2 the jobs, $3 their timings, $4 the services they need. Names, clocks and timings are taken in order, so that two of these wait for each other, never in a ring.
+// $1 team, $2 the jobs, $3 their timings, $4 the services they need, $5 marks of timings that have any. Names, clocks and timings are taken in order, so that two of these wait for each other, never in a ring.
 const TEXT = `
   WITH known AS MATERIALIZED (
     SELECT s.name FROM services s WHERE s.team = $1 AND s.name = ANY ($4::text[]) ORDER BY s.name FOR KEY SHARE
@@ -71,10 +72,15 @@ const TEXT = `
     INSERT INTO audit_events (team, actor, action, subject_kind, subject_id, after, request_id)
     SELECT $1, m.by, 'job.created', 'job', m.id, m.document, m.request FROM made m
   ), timing AS (
-    INSERT INTO timings (hash, timing)
-    SELECT t.hash, t.timing FROM json_to_recordset($3::json) AS t (hash text, timing json)
+    INSERT INTO timings (hash, timing, marks_until)
+    SELECT t.hash, t.timing, t.until FROM json_to_recordset($3::json) AS t (hash text, timing json, until timestamptz)
      WHERE EXISTS (SELECT 1 FROM made m WHERE m.hash = t.hash AND m.own IS NOT NULL) ORDER BY t.hash
-    ON CONFLICT DO NOTHING
+    ON CONFLICT DO NOTHING RETURNING hash
+  ), mark AS (
+    INSERT INTO timing_marks (timing_hash, slot, kind, fired)
+    SELECT n.hash, to_timestamp(m.slot), m.kind, m.fired
+      FROM timing n JOIN json_to_recordset($5::json) AS t (hash text, marks json) ON t.hash = n.hash,
+           json_to_recordset(t.marks) AS m (slot bigint, kind text, fired boolean)
   ), clock AS (
     INSERT INTO clocks (id, team, kind, timing_hash, queue, next_check_at)
     SELECT m.id, $1, 'dedicated', m.hash, m.queue, m.check_at FROM made m WHERE m.clock_id = m.own
@@ -100,6 +106,7 @@ const TEXT = `
 export async function jobsInsert(database: Queryable, drafts: readonly Draft[]): Promise<InsertOutcome[]> {
   const timings = new Map<string, Timing>();
   for (const { facts } of drafts) if (facts.timingHash) timings.set(facts.timingHash, facts.timing!);
+  const written = [...timings].map(([hash, timing]) => ({ hash, timing, ...marksToWrite(timing, drafts[0]!.job.createdAt) }));
   const groups = new Map<string, string>();
   const { rows } = await database.query<InsertRow & { nth: string }>({
     name: 'jobs-insert',
@@ -107,8 +114,9 @@ export async function jobsInsert(database: Queryable, drafts: readonly Draft[]):
     values: [
       drafts[0]!.job.team,
       JSON.stringify(drafts.map((draft) => itemOf(draft, groups))),
-      JSON.stringify([...timings].map(([hash, timing]) => ({ hash, timing }))),
+      JSON.stringify(written.map(({ hash, timing, until }) => ({ hash, timing, until }))),
       [...new Set(drafts.flatMap((draft) => draft.services))],
+      `[${written.flatMap(({ hash, marks }) => (marks === null ? [] : [`{"hash":${JSON.stringify(hash)},"marks":${marks}}`])).join(',')}]`,
     ],
   });
   const outcomes = new Array<InsertOutcome>(drafts.length);

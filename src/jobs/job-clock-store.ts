@@ -5,6 +5,7 @@
 import type { Transaction } from '../postgres.ts';
 import { CHECK_AFTER_MS } from './job-insert.ts';
 import type { Timing } from './time/timing.ts';
+import { marksToWrite } from './time/written-marks.ts';
 
 /** What a clock was raised to. */
 export type RaisedClock = { generation: number; observedGeneration: number; paused: boolean };
@@ -41,10 +42,14 @@ export type NewMembership = {
 
 /** Begins a membership; the one before was closed at the same moment. */
 export async function membershipOpen(tx: Transaction, member: NewMembership): Promise<void> {
+  const { until, marks } = marksToWrite(member.timing, member.at);
   await tx.query({
     name: 'membership-open',
     text: `WITH timing AS (
-             INSERT INTO timings (hash, timing) VALUES ($5, $6) ON CONFLICT DO NOTHING
+             INSERT INTO timings (hash, timing, marks_until) VALUES ($5, $6, $10::timestamptz) ON CONFLICT DO NOTHING RETURNING hash
+           ), mark AS (
+             INSERT INTO timing_marks (timing_hash, slot, kind, fired)
+             SELECT t.hash, to_timestamp(m.slot), m.kind, m.fired FROM timing t, json_to_recordset($11::json) AS m (slot bigint, kind text, fired boolean)
            )
            INSERT INTO clock_members (job_id, clock_id, team, generation, timing_hash, valid_from, valid_to)
            SELECT $1, $2, $3, $4, $5, f.valid_from, greatest(f.valid_from, coalesce($9::timestamptz, 'infinity'))
@@ -59,6 +64,8 @@ export async function membershipOpen(tx: Transaction, member: NewMembership): Pr
       member.at,
       member.startAt,
       member.end,
+      until,
+      marks,
     ],
   });
 }

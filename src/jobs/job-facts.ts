@@ -2,7 +2,7 @@
 import type { JobDocument } from './job-document.ts';
 import { durationMs } from './time/duration.ts';
 import { jitterOffsetS } from './time/jitter.ts';
-import { nextSlots, type Window } from './time/oracle.ts';
+import { type DstPolicy, nextSlots, type Window } from './time/oracle.ts';
 import { onceAt, type Timing, timingHash, timingOf } from './time/timing.ts';
 
 export type JobState = 'active' | 'paused' | 'disabled' | 'finished' | 'on_demand' | 'deleting';
@@ -33,6 +33,8 @@ export type JobFacts = {
   timing: Timing | null;
   timingHash: string | null;
   window: Window;
+  /** What it runs on days when clocks change. */
+  dst: DstPolicy;
   /** Seconds between a slot and its call. */
   offsetS: number;
 };
@@ -48,6 +50,7 @@ export function factsOf(document: JobDocument, jobId: string, createdAt: Date, q
     timing,
     timingHash: timing ? timingHash(timing, queue, document.team) : null,
     window: windowOf(schedule),
+    dst: schedule?.dst ?? {},
     offsetS: schedule?.jitter === undefined ? 0 : jitterOffsetS(jobId, durationMs(schedule.jitter)),
   };
 }
@@ -60,9 +63,9 @@ export const windowOf = (schedule: JobDocument['schedule']): Window => ({
 
 const dateOf = (text: string | undefined): Date | null => (text === undefined ? null : new Date(text));
 
-/** The next `count` slots of a job with a clock after a moment, within its window. */
+/** The next `count` slots of a job with a clock after a moment, within its window, under its policy for days when clocks change. */
 export const upcomingSlots = (facts: JobFacts, after: Date, count: number): Date[] =>
-  facts.timing ? nextSlots(facts.timing, after, count, facts.window) : [];
+  facts.timing ? nextSlots(facts.timing, after, count, facts.window, facts.dst) : [];
 
 /** When a one-off is due; a delay counts from the write that set it. Null for every other kind. */
 export const onceDue = (document: JobDocument, writtenAt: Date): Date | null =>

@@ -11,6 +11,7 @@ import { membershipEnd } from './job-facts.ts';
 import type { StoredJob } from './job-store.ts';
 import { runtimeValues, slotRuleValues } from './job-write-store.ts';
 import { durationMs } from './time/duration.ts';
+import { marksToWrite } from './time/written-marks.ts';
 
 /** How long after its slot a slot without a row is looked for (semantics.md 9), milliseconds. */
 export const CHECK_AFTER_MS = 15_000;
@@ -58,7 +59,10 @@ const TEXT = `
     SELECT j.generation, j.observed_generation, j.raised
       FROM job, place, LATERAL join_pooled_clock($2, place.clock_id, $23::text, $14, $13, statement_timestamp()) j WHERE place.clock_id <> $10::text
   ), timing AS (
-    INSERT INTO timings (hash, timing) SELECT $23::text, $24 FROM job WHERE $10::text IS NOT NULL ON CONFLICT DO NOTHING
+    INSERT INTO timings (hash, timing, marks_until) SELECT $23::text, $24, $46::timestamptz FROM job WHERE $10::text IS NOT NULL ON CONFLICT DO NOTHING RETURNING hash
+  ), mark AS (
+    INSERT INTO timing_marks (timing_hash, slot, kind, fired)
+    SELECT t.hash, to_timestamp(m.slot), m.kind, m.fired FROM timing t, json_to_recordset($47::json) AS m (slot bigint, kind text, fired boolean)
   ), clock AS (
     INSERT INTO clocks (id, team, kind, timing_hash, queue, next_check_at)
     SELECT id, $2, 'dedicated', $23::text, $14, $25::timestamptz FROM job, place WHERE place.clock_id = $10::text
@@ -108,6 +112,7 @@ export const outcomeOf = (row: InsertRow): InsertOutcome => ({
  */
 export async function jobInsert(database: Queryable, { caller, job, facts, services, once, certain }: Draft): Promise<InsertOutcome> {
   const { document } = job;
+  const marks = facts.timing && marksToWrite(facts.timing, job.createdAt);
   const { rows } = await database.query<InsertRow>({
     name: 'job-insert',
     text: TEXT,
@@ -145,6 +150,8 @@ export async function jobInsert(database: Queryable, { caller, job, facts, servi
       document.dispatch,
       isPoolable(document),
       ...slotRuleValues(document),
+      marks?.until ?? null,
+      marks?.marks ?? null,
     ],
   });
   return outcomeOf(rows[0]!);

@@ -35,7 +35,7 @@ export function nextRunsOf(job: StoredJob, now: Date): Date[] {
   if (!job.clockId) return job.nextRunAt ? [job.nextRunAt] : [];
   const { schedule } = job.document;
   const timing = schedule ? timingOf(schedule, job.createdAt) : null;
-  return timing ? nextSlots(timing, now, NEXT_RUNS, windowOf(schedule)) : [];
+  return timing ? nextSlots(timing, now, NEXT_RUNS, windowOf(schedule), schedule?.dst) : [];
 }
 
 export function jobView(job: StoredJob, now: Date = new Date()): JobView {
