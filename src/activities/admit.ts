@@ -5,6 +5,7 @@ import { type BegunRow, beginQueued, beginSlot } from '../jobs/beginning-store.t
 import { backoffMs, planOf, SHORT_TARGET_MS } from '../jobs/execution-plan.ts';
 import { type ClaimedCall, findLaterTry, type LaterTry } from '../jobs/execution-store.ts';
 import { partitionAtOf } from '../jobs/ids.ts';
+import { laterSlots } from '../jobs/later-slots.ts';
 import { isSlot, nextSlot } from '../jobs/time/oracle.ts';
 import type { Timing } from '../jobs/time/timing.ts';
 import type { Pool } from '../postgres.ts';
@@ -38,25 +39,27 @@ export function createAdmit({ pool, config }: { pool: Pool; config: Pick<Config,
       const known = timings.get(input.clock);
       if (known && !isSlot(known.timing, nominal)) {
         // Fired by a timing that Temporal has not yet forgotten; unless ours is the old one, nobody expects this time.
-        const stale = await ask(null, null);
+        const stale = await ask(null);
         if (stale?.decision !== 'stale' || stale.timing_hash === known.hash) return NOBODY;
         remember(input.clock, { hash: stale.timing_hash, timing: stale.timing });
         continue;
       }
-      const row = await ask(known?.hash ?? null, known ? nextSlot(known.timing, nominal) : null);
+      const row = await ask(known ?? null);
       if (!row) return NOBODY;
       if (row.decision !== 'stale') return await admissionOf(row);
       remember(input.clock, { hash: row.timing_hash, timing: row.timing });
     }
 
-    async function ask(timingHash: string | null, successor: Date | null) {
+    async function ask(by: { hash: string; timing: Timing } | null) {
       const { runId } = activityInfo().workflowExecution!;
+      const successor = by && nextSlot(by.timing, nominal);
       const question = {
         team: input.team,
         clock: input.clock,
         nominal,
-        timingHash,
+        timingHash: by?.hash ?? null,
         successor,
+        later: by ? laterSlots(by.timing, nominal, successor) : [],
         runId,
         bufferLimit: config.BUFFER_LIMIT_SLOTS,
         shortMs: SHORT_TARGET_MS,

@@ -67,6 +67,8 @@ export function createAttempt({ pool, log, callTarget, recorder, interruptions }
       // This try ended before a crash, and its outcome is in the row: go on from there, never call again (semantics.md 23).
       return { kind: 'retry', afterMs: AGAIN_MS };
     }
+    if (row.verdict === 'frozen')
+      log.info({ execution: input.execution, jobName: row.job_name }, 'execution waits for the end of a freeze');
     const status = row.verdict === 'cancelled' ? 'cancelled' : row.verdict === 'paused' ? 'skipped' : null;
     if (status) log.info({ execution: input.execution, jobName: row.job_name, status }, 'execution finished');
     return { kind: 'stop', status };

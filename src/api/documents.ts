@@ -129,6 +129,12 @@ export const executionSchema = z
     runId: z.string().nullable(),
     chunk: z.string().nullable().meta({ description: 'Of a shared workflow: which activity made the call, and on which worker' }),
     retryOf: z.string().nullable(),
+    label: z.string().nullable().meta({ description: 'What for, in the words of who asked' }),
+    operationId: z.string().nullable().meta({ description: 'The backfill or bulk operation that asked for it' }),
+    freeze: z
+      .object({ id: z.string(), reason: z.string().nullable() })
+      .nullable()
+      .meta({ description: 'The freeze for whose end it waits or waited, or because of which it was skipped' }),
     requestedBy: z.string().nullable(),
     cancelRequestedAt: time.nullable(),
     cancelledBy: z.string().nullable(),

@@ -1,6 +1,7 @@
-/** How a workflow run begins to serve a row: admit and, where a short call is due, its claim, in one round trip (migrations/0006). */
+/** How a workflow run begins to serve a row: admit and, where a short call is due, its claim, in one round trip (migrations/0006, 0015). */
 import type { Queryable } from '../postgres.ts';
 import type { AdmittedRow, ClaimedCall } from './execution-store.ts';
+import { laterOf } from './later-slots.ts';
 import type { Timing } from './time/timing.ts';
 
 /** With `attempt` the call has been claimed and must be made now; without, admit has said what it says. */
@@ -19,15 +20,17 @@ export async function beginSlot(
     nominal: Date;
     timingHash: string | null;
     successor: Date | null;
+    /** Those behind the successor that are due by now, in order: catch-up `last` looks among them for one that runs. */
+    later?: readonly Date[];
     runId: string;
     bufferLimit: number;
     shortMs: number;
   },
 ): Promise<BegunSlot | null> {
   const { rows } = await database.query<BegunSlot>({
-    name: 'begin-slot',
-    text: `SELECT ${COLUMNS}, timing_hash, timing FROM begin_slot($1, $2, $3, $4, $5, $6, $7, $8)`,
-    values: [slot.team, slot.clock, slot.nominal, slot.timingHash, slot.successor, slot.runId, slot.bufferLimit, slot.shortMs],
+    name: 'begin-due-slot',
+    text: `SELECT ${COLUMNS}, timing_hash, timing FROM begin_due_slot($1, $2, $3, $4, $5, $6, $7, $8)`,
+    values: [slot.team, slot.clock, slot.nominal, slot.timingHash, laterOf(slot), slot.runId, slot.bufferLimit, slot.shortMs],
   });
   return rows[0] ?? null;
 }

@@ -1,6 +1,7 @@
-/** The statements on executions: admit, claim, record, close. The rules are in migrations/0003 and 0004; these are their typed callers. */
+/** The statements on executions: admit, claim, record, close. The rules are in migrations/0003, 0004 and 0015; these are their typed callers. */
 import type { Queryable } from '../postgres.ts';
 import type { JobDocument } from './job-document.ts';
+import { laterOf } from './later-slots.ts';
 import type { Timing } from './time/timing.ts';
 
 /** What a workflow start needs to know of a row (`start_of` in SQL). */
@@ -32,7 +33,7 @@ export type AdmittedRow = {
 };
 export type AdmittedSlot = AdmittedRow | { decision: 'stale'; timing_hash: string; timing: Timing };
 
-/** Admits one slot of a clock for all its members; the arguments and decisions are described at `admit_slot`. */
+/** Admits one slot of a clock for all its members; the arguments and decisions are described at `admit_slot` and `admit_due_slot`. */
 export async function admitSlot(
   database: Queryable,
   slot: {
@@ -41,16 +42,18 @@ export async function admitSlot(
     nominal: Date;
     timingHash: string | null;
     successor: Date | null;
+    /** As in `beginSlot`. */
+    later?: readonly Date[];
     workflowId: string | null;
     runId: string | null;
     bufferLimit: number;
   },
 ): Promise<AdmittedSlot[]> {
   const { rows } = await database.query<AdmittedSlot>({
-    name: 'admit-slot',
+    name: 'admit-due-slot',
     text: `SELECT decision, id, reason, due_at, tries, generation, job_name, document, timing_hash, timing
-             FROM admit_slot($1, $2, $3, $4, $5, $6, $7, $8)`,
-    values: [slot.team, slot.clock, slot.nominal, slot.timingHash, slot.successor, slot.workflowId, slot.runId, slot.bufferLimit],
+             FROM admit_due_slot($1, $2, $3, $4, $5, $6, $7, $8)`,
+    values: [slot.team, slot.clock, slot.nominal, slot.timingHash, laterOf(slot), slot.workflowId, slot.runId, slot.bufferLimit],
   });
   return rows;
 }
@@ -70,7 +73,8 @@ export type ClaimedCall = {
   service: { baseUrl: string; headers: Record<string, string> } | null;
 };
 export type ClaimedRow = ClaimedCall & {
-  verdict: 'run' | 'recorded' | 'cancelled' | 'paused' | 'ended' | 'fenced';
+  /** `frozen`: it waits, and is started again when the freeze is over. */
+  verdict: 'run' | 'recorded' | 'cancelled' | 'paused' | 'frozen' | 'ended' | 'fenced';
   status: string;
   error: { type: string; message: string } | null;
   released: ExecutionStart | null;

@@ -29,6 +29,10 @@ export type ExecutionRow = {
   run_id: string | null;
   chunk: string | null;
   retry_of: string | null;
+  label: string | null;
+  operation_id: string | null;
+  freeze_id: string | null;
+  freeze_reason: string | null;
   requested_by: string | null;
   input: unknown;
   has_input: boolean;
@@ -43,8 +47,9 @@ export type ExecutionRow = {
 
 /** The columns of ExecutionRow, for every statement that reads whole executions. */
 export const EXECUTION_COLUMNS = `e.partition_at, e.id, e.team, e.job_id, e.job_name, e.generation, e.trigger, e.slot, e.due_at, e.status, e.waiting, e.reason,
-  e.attempt, e.tries, e.max_attempts, e.priority, e.queue, e.dispatch, e.workflow_id, e.run_id, e.chunk, e.retry_of, e.requested_by, e.input, e.has_input,
-  e.created_at, e.started_at, e.finished_at, e.cancel_requested_at, e.cancel_by, e.result, e.error`;
+  e.attempt, e.tries, e.max_attempts, e.priority, e.queue, e.dispatch, e.workflow_id, e.run_id, e.chunk, e.retry_of, e.label, e.operation_id, e.requested_by, e.input, e.has_input,
+  e.created_at, e.started_at, e.finished_at, e.cancel_requested_at, e.cancel_by, e.result, e.error,
+  e.freeze_id, (SELECT f.reason FROM freezes f WHERE f.id = e.freeze_id) AS freeze_reason`;
 
 export type ExecutionView = {
   id: string;
@@ -75,6 +80,12 @@ export type ExecutionView = {
   /** Which activity of a shared workflow made its call, and on which worker; null: it has a workflow of its own, or has not been called. */
   chunk: string | null;
   retryOf: string | null;
+  /** What for, in the words of who asked. */
+  label: string | null;
+  /** The backfill or bulk operation that asked for it. */
+  operationId: string | null;
+  /** The freeze for whose end it waits or waited, or because of which it was skipped. */
+  freeze: { id: string; reason: string | null } | null;
   requestedBy: string | null;
   cancelRequestedAt: string | null;
   cancelledBy: string | null;
@@ -115,6 +126,9 @@ export function executionView(row: ExecutionRow, links: ExecutionLinks): Executi
     runId: row.run_id,
     chunk: row.chunk,
     retryOf: row.retry_of,
+    label: row.label,
+    operationId: row.operation_id,
+    freeze: row.freeze_id === null ? null : { id: row.freeze_id, reason: row.freeze_reason },
     requestedBy: row.requested_by,
     cancelRequestedAt: timeOf(row.cancel_requested_at),
     cancelledBy: row.cancel_by,

@@ -21,6 +21,19 @@ export function acceptedOrRefused(jobId: string, admitted: AdmittedTrigger): Acc
       const name = JSON.stringify(admitted.job_name);
       throw new JobError('refused', 'job_paused', `Job ${name} is paused for manual starts too${why}; resume it first.`);
     }
+    case 'frozen': {
+      const { freezeId, reason, until } = admitted.blocker;
+      const name = JSON.stringify(admitted.job_name);
+      const end = until ? `until ${until}` : 'until somebody ends it';
+      throw new JobError(
+        'refused',
+        'frozen',
+        `Job ${name} is frozen ${end} (${reason}); try again after that, or end freeze ${freezeId}.`,
+        {
+          extra: { freezeId, reason, until },
+        },
+      );
+    }
     default:
       return admitted;
   }
@@ -52,6 +65,10 @@ export function requestedRow(asked: TriggerQuestion, admitted: AcceptedTrigger):
     run_id: null,
     chunk: null,
     retry_of: asked.retryOf,
+    label: asked.label ?? null,
+    operation_id: asked.operationId ?? null,
+    freeze_id: null,
+    freeze_reason: null,
     requested_by: asked.requestedBy,
     input: asked.input,
     has_input: asked.hasInput,

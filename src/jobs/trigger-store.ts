@@ -1,4 +1,4 @@
-/** The statement that admits what people ask for, many of them at once: triggers, retries, backfills; decisions as migrations/0011 describes them. */
+/** The statement that admits what people ask for, many of them at once: triggers, retries, backfills; decisions as migrations/0011 and 0015 describe them. */
 import { v7 } from 'uuid';
 import type { Queryable } from '../postgres.ts';
 import type { ExecutionStart } from './execution-store.ts';
@@ -17,10 +17,15 @@ export type AcceptedTrigger = {
   queue: string;
   /** The group it shares a workflow with; null: it has one of its own. */
   pool: string | null;
+  /** Of one that is skipped or dropped: the execution in whose way it came; null when that has ended meanwhile. */
+  blocker: { executionId: string | null } | null;
 };
+/** `until` as RFC 3339; null: until somebody ends it. */
+export type Freezing = { freezeId: string; reason: string; until: string | null };
 export type AdmittedTrigger =
   | AcceptedTrigger
   | { verdict: 'disabled' | 'paused'; job_name: string; pause: { reason?: string } | null }
+  | { verdict: 'frozen'; job_name: string; blocker: Freezing }
   | { verdict: 'not_found' };
 
 export type TriggerQuestion = {
@@ -28,6 +33,7 @@ export type TriggerQuestion = {
   job: string;
   id: string;
   partitionAt: Date;
+  /** A backfill runs in slot order behind what is due now, one at a time unless its job is `allow_all`; it is never skipped, and makes nobody go. */
   kind: 'manual' | 'retry' | 'backfill' | 'batch';
   slot: Date | null;
   input: unknown;
@@ -35,7 +41,14 @@ export type TriggerQuestion = {
   requestedBy: string;
   retryOf: string | null;
   pinnedGeneration: number | null;
+  /** The job's own unless said: of one attempt, priority 1 to 5, queue. The caller knows that the queue is allowed. */
   timeoutMs: number | null;
+  priority?: number | undefined;
+  queue?: string | undefined;
+  /** What for, in the words of who asks. */
+  label?: string | undefined;
+  /** The backfill or bulk operation that asks for it. */
+  operationId?: string | undefined;
   bufferLimit: number;
   requestId: string;
 };
@@ -65,9 +78,9 @@ export async function admitTriggers(
   const [first] = questions;
   if (!first) return [];
   const { rows } = await database.query<Outcome>({
-    name: 'admit-triggers',
-    text: `SELECT items, verdict, ended, pause, job_name, generation, due_at, max_attempts, priority, queue, pool
-             FROM admit_triggers($1, $2, $3, $4, $5, $6, $7)`,
+    name: 'admit-requests',
+    text: `SELECT items, verdict, ended, pause, job_name, generation, due_at, max_attempts, priority, queue, pool, blocker
+             FROM admit_requests($1, $2, $3, $4, $5, $6, $7)`,
     values: [
       first.team,
       [...new Set(questions.map((question) => question.job))].sort(),
@@ -116,5 +129,9 @@ const itemOf = (asked: TriggerQuestion) => ({
   retryOf: asked.retryOf ?? undefined,
   gen: asked.pinnedGeneration ?? undefined,
   timeout: asked.timeoutMs ?? undefined,
+  prio: asked.priority,
+  queue: asked.queue,
+  label: asked.label,
+  op: asked.operationId,
   request: asked.requestId,
 });

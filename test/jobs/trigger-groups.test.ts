@@ -227,7 +227,7 @@ test('a statement that waits for the lock of one job does not keep the triggers 
     });
     await until('its statement waits', async () => {
       const { rows } = await pool.query(
-        `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%admit_triggers%'`,
+        `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%admit_requests%'`,
       );
       return rows.length === 1;
     });

@@ -4,6 +4,7 @@ import { activityInfo } from '@temporalio/activity';
 import type { Config } from '../../config.ts';
 import { timingsByHash } from '../../jobs/clocks/late-slot-store.ts';
 import { partitionAtOf } from '../../jobs/ids.ts';
+import { laterSlots } from '../../jobs/later-slots.ts';
 import { type BegunCall, beginPool, beginPoolSlot, nextDueOfPool, refusePool } from '../../jobs/pools/pool-store.ts';
 import { isSlot, nextSlot } from '../../jobs/time/oracle.ts';
 import type { Timing } from '../../jobs/time/timing.ts';
@@ -21,25 +22,28 @@ const SLOW_MS = 250;
 /** Slots of which the successor is remembered: all ranges of one ask for it. */
 const REMEMBERED = 1_000;
 
+/** The slot after one, and the timing of both; null: nobody knows it any more. */
+type Successor = { successor: Date | null; timing: Timing | null };
+
 export type RangeReader = ReturnType<typeof createRangeReader>;
 
 export function createRangeReader({ pool, config }: { pool: Pool; config: Pick<Config, 'BUFFER_LIMIT_SLOTS' | 'BUFFER_LIMIT_TRIGGERS'> }) {
   const inTurn = createTurns({ atOnce: AT_ONCE, most: Math.floor(pool.options.max / 2), slowAfterMs: SLOW_MS });
   const timings = new Map<string, Timing>();
-  const successors = new Map<string, Date | null | 'no slot'>();
+  const successors = new Map<string, Successor | 'no slot'>();
   /** When the row that comes due next may be begun, by this process' steady clock: timers fire a moment early. */
   const begunFrom = new WeakMap<PoolRange, number>();
 
   /** A pooled clock's id names its timing, which never changes. `no slot`: the clock was fired by hand, or by a server with other time zones. */
-  async function successorOf(clock: string, nominal: Date): Promise<Date | null | 'no slot'> {
+  async function successorOf(clock: string, nominal: Date): Promise<Successor | 'no slot'> {
     const key = `${clock} ${nominal.getTime()}`;
     const known = successors.get(key);
     if (known !== undefined) return known;
     const hash = clock.slice('clock_'.length);
     const timing = timings.get(hash) ?? (await withPatience(() => timingsByHash(pool, [hash]))).get(hash);
-    if (!timing) return null;
+    if (!timing) return { successor: null, timing: null };
     timings.set(hash, timing);
-    const successor = isSlot(timing, nominal) ? nextSlot(timing, nominal) : 'no slot';
+    const successor = isSlot(timing, nominal) ? { successor: nextSlot(timing, nominal), timing } : 'no slot';
     if (successors.size >= REMEMBERED) successors.clear();
     successors.set(key, successor);
     return successor;
@@ -61,9 +65,20 @@ export function createRangeReader({ pool, config }: { pool: Pool; config: Pick<C
       if (!slot) return inTurn(() => withPatience(() => beginPool(pool, rows)));
       return inTurn(async () => {
         const nominal = new Date(slot.at);
-        const successor = await successorOf(slot.clock, nominal);
-        if (successor === 'no slot') return [];
-        const members = { ...rows, from: range.from, to: range.to, clock: slot.clock, nominal, successor, plannedAt: range.plannedAt };
+        const found = await successorOf(slot.clock, nominal);
+        if (found === 'no slot') return [];
+        const { successor, timing } = found;
+        const later = timing ? laterSlots(timing, nominal, successor) : [];
+        const members = {
+          ...rows,
+          from: range.from,
+          to: range.to,
+          clock: slot.clock,
+          nominal,
+          successor,
+          later,
+          plannedAt: range.plannedAt,
+        };
         return await withPatience(() =>
           withPartition(pool, nominal, () => beginPoolSlot(pool, { ...members, bufferLimit: config.BUFFER_LIMIT_SLOTS })),
         );

@@ -2,6 +2,7 @@
 import type { Pool } from '../../postgres.ts';
 import { type AdmittedRow, admitSlot, type ExecutionStart } from '../execution-store.ts';
 import { jobIdOf, latePoolId } from '../ids.ts';
+import { laterSlots } from '../later-slots.ts';
 import { nextSlot } from '../time/oracle.ts';
 import type { Timing } from '../time/timing.ts';
 import type { Step } from './late-slot-plan.ts';
@@ -36,12 +37,14 @@ export function createLateAdmit({
   ): Promise<ExecutionStart[] | null> {
     const timing = timingOf(member.timing_hash);
     const shared = clock.kind === 'pooled' ? latePoolId(clock.id, slot) : null;
+    const successor = timing ? nextSlot(timing, slot) : null;
     const decided = await admitSlot(pool, {
       team: clock.team,
       clock: clock.id,
       nominal: slot,
       timingHash: member.timing_hash,
-      successor: timing ? nextSlot(timing, slot) : null,
+      successor,
+      later: timing ? laterSlots(timing, slot, successor) : [],
       workflowId: shared,
       runId: null,
       bufferLimit,

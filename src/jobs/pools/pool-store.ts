@@ -1,6 +1,7 @@
-/** The statements on pools: plan, begin, put back, record, close. The rules are in migrations/0009 and 0012; these are their typed callers. */
+/** The statements on pools: plan, begin, put back, record, close. The rules are in migrations/0009, 0012 and 0015; these are their typed callers. */
 import type { Queryable } from '../../postgres.ts';
 import type { ExecutionStart, RecordedRow } from '../execution-store.ts';
+import { laterOf } from '../later-slots.ts';
 
 /** `planned_at` in Postgres' words: it is exact to the microsecond, which a Date is not. */
 export type RangeRow = { priority: number; from_id: string; to_id: string; members: number; later_ms: number; planned_at: string };
@@ -126,16 +127,16 @@ export async function nextDueOfPool(
 /** Admits a range of a slot's members and claims what is due. `from` and `to` are job ids. */
 export async function beginPoolSlot(
   database: Queryable,
-  range: RangeOfPool & { clock: string; nominal: Date; successor: Date | null; plannedAt: string },
+  range: RangeOfPool & { clock: string; nominal: Date; successor: Date | null; later?: readonly Date[]; plannedAt: string },
 ): Promise<BegunCall[]> {
   const { rows } = await database.query<BegunCall>({
-    name: 'begin-pool-slot',
-    text: `SELECT ${BEGUN} FROM begin_pool_slot($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+    name: 'begin-pool-members',
+    text: `SELECT ${BEGUN} FROM begin_pool_members($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
     values: [
       range.team,
       range.clock,
       range.nominal,
-      range.successor,
+      laterOf(range),
       range.pool,
       range.runId,
       range.chunk,
