@@ -12,6 +12,7 @@ import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { isPostgresAway, type Pool } from '../postgres.ts';
 import { isTemporalUnreachable } from '../temporal.ts';
+import { createCalendarSpans } from './calendar-spans.ts';
 import { createCloses } from './closes.ts';
 import { createDispatchChoice, createDispatchMoves } from './dispatch-choice.ts';
 import { createEndings } from './endings.ts';
@@ -20,6 +21,7 @@ import { createGauges, createHousekeeping } from './housekeeping.ts';
 import { createLateSlotLoop } from './late-slots.ts';
 import type { Loop } from './loop.ts';
 import { createMarksLoop } from './marks.ts';
+import { createNextRuns } from './next-runs.ts';
 import { createOrphans } from './orphans.ts';
 import { createPendingClocks } from './pending-clocks.ts';
 import { createServers } from './servers.ts';
@@ -69,6 +71,8 @@ export function createController(deps: {
     createCloses({ ...shared, temporal, starter }),
     createEndings({ ...shared, lateSlots }),
     createFreezeLoop({ ...shared, starter, backfills: createBackfills({ pool }) }),
+    createNextRuns(shared),
+    createCalendarSpans(shared),
     createHousekeeping(shared),
     createGauges({ ...shared, metrics }),
     createWatchdog({ ...shared, metrics, graceMs: config.WATCHDOG_GRACE_S * 1_000 }),
