@@ -34,12 +34,13 @@ export async function executionsUnstarted(
   return found.rows.map((row) => row.start);
 }
 
-/** Jobs with waiting rows and nothing active that they could wait for. */
+/** Jobs with waiting rows and nothing that they could wait for: nothing active, and no freeze (in a job with `allow_all` only a freeze makes them wait). */
 export async function jobsWaitingForNothing(database: Queryable, limit: number): Promise<{ team: string; job_id: string }[]> {
   const found = await database.query<{ team: string; job_id: string }>(
     `SELECT r.team, r.job_id FROM job_runtime r
-      WHERE r.active <= 0 AND r.waiting > 0
+      WHERE (r.active <= 0 OR r.overlap = 'allow_all') AND r.waiting > 0
         AND r.job_id IN (SELECT e.job_id FROM job_executions e WHERE e.waiting AND e.finished_at IS NULL)
+        AND (freeze_holding(r.team, r.job_id, clock_timestamp())).id IS NULL
       LIMIT $1`,
     [limit],
   );

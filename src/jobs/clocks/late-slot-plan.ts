@@ -9,7 +9,7 @@ export type Step =
   | { kind: 'range'; member: Membership; reason: 'missed' | 'paused'; from: Date; last: Date; count: number };
 
 /** Stretches longer than this become a range row. */
-const ROWS_AT_MOST = 100;
+export const ROWS_AT_MOST = 100;
 
 /** Why a late slot can't run, as admit would say it (semantics.md 13); null when admit has to decide. Times in milliseconds. */
 function verdict(member: Membership, slot: Date, successor: Date | null, now: number): 'missed' | 'paused' | null {
@@ -23,8 +23,9 @@ function verdict(member: Membership, slot: Date, successor: Date | null, now: nu
 /**
  * Puts the missing slots of one clock, all late, into steps in slot order. A stretch is contiguous when the job has no slot between two of its slots.
  * @param now milliseconds since 1970.
+ * @param oneByOne jobs whose slots may each end differently: no stretch of theirs becomes a range here.
  */
-export function plan(missing: Missing[], timingOf: (member: Membership) => Timing, now: number): Step[] {
+export function plan(missing: Missing[], timingOf: (member: Membership) => Timing, now: number, oneByOne: ReadonlySet<string>): Step[] {
   const steps: Step[] = [];
   const successorOf = rememberingNextSlot();
   for (const ofMember of Map.groupBy(missing, ({ member }) => member).values()) {
@@ -34,7 +35,7 @@ export function plan(missing: Missing[], timingOf: (member: Membership) => Timin
     let reason: 'missed' | 'paused' | null = null;
     let expectedNext: number | null = null;
     const endStretch = () => {
-      if (reason && stretch.length > ROWS_AT_MOST) {
+      if (reason && stretch.length > ROWS_AT_MOST && !oneByOne.has(member.job_id)) {
         steps.push({ kind: 'range', member, reason, from: stretch[0]!, last: stretch.at(-1)!, count: stretch.length });
       } else for (const slot of stretch) steps.push({ kind: 'admit', member, slot });
       stretch = [];

@@ -88,6 +88,23 @@ export async function slotsWithoutRow(
   return new Set(found.rows.map((row) => Number(row.position) - 1));
 }
 
+/** Jobs of which some slot since then may not be wanted, or be held: by a change of clocks, a calendar, a freeze. Admit judges each of their slots. */
+export async function jobsWithStops(
+  database: Queryable,
+  members: readonly { job_id: string; timing_hash: string }[],
+  since: Date,
+): Promise<Set<string>> {
+  const found = await database.query<{ job_id: string }>(
+    `SELECT r.job_id FROM unnest($1::text[], $2::text[]) AS m (job_id, timing_hash) JOIN job_runtime r ON r.job_id = m.job_id
+      WHERE r.calendar_zone IS NOT NULL
+         OR EXISTS (SELECT 1 FROM timing_marks k WHERE k.timing_hash = m.timing_hash AND k.slot > $3 AND k.slot <= now())
+         OR EXISTS (SELECT 1 FROM freezes f
+                     WHERE coalesce(f.ended_at, f.to_at, 'infinity'::timestamptz) > $3 AND f.from_at <= now() AND (f.team = r.team OR f.scope = 'global'))`,
+    [members.map((member) => member.job_id), members.map((member) => member.timing_hash), since],
+  );
+  return new Set(found.rows.map((row) => row.job_id));
+}
+
 /**
  * Writes one range row in place of many skipped slots, under the job's lock and only while the job's policy is still the one they were judged by.
  * @returns false when the policy has changed: judge again.
@@ -109,7 +126,7 @@ export async function writeSlotRange(
   return inTransaction(pool, async (transaction) => {
     const unchanged = await transaction.query(
       `SELECT 1 FROM job_runtime
-        WHERE job_id = $1 AND team = $2 AND catch_up = $3 AND catch_up_window_ms = $4 AND (paused_at IS NOT NULL OR NOT enabled) = $5 FOR UPDATE`,
+        WHERE job_id = $1 AND team = $2 AND calendar_zone IS NULL AND catch_up = $3 AND catch_up_window_ms = $4 AND (paused_at IS NOT NULL OR NOT enabled) = $5 FOR UPDATE`,
       [range.jobId, range.team, range.catchUp, range.windowMs, range.blocked],
     );
     if (unchanged.rowCount !== 1) return false;

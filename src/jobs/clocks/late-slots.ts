@@ -11,10 +11,11 @@ import { jobsFinish } from '../job-finish.ts';
 import { nextSlot, slotsBetween } from '../time/oracle.ts';
 import type { Timing } from '../time/timing.ts';
 import { type CarriedOut, createLateAdmit } from './late-admit.ts';
-import { type Missing, plan } from './late-slot-plan.ts';
+import { type Missing, plan, ROWS_AT_MOST } from './late-slot-plan.ts';
 import {
   type ClockToCheck,
   clocksNoteChecked,
+  jobsWithStops,
   type Membership,
   membershipsAfter,
   slotsWithoutRow,
@@ -180,7 +181,9 @@ export function createLateSlots({ pool, bufferLimit }: { pool: Pool; bufferLimit
 
     const notes: { clock: ClockToCheck; until: Date; next: Date }[] = [];
     for (const { clock, end, members, missing, open, nextLook: next } of looks) {
-      const steps = plan(missing, (member) => timings.get(member.timing_hash)!, now);
+      // what few slots are is said by admit one by one all the same
+      const oneByOne = missing.length > ROWS_AT_MOST ? await jobsWithStops(pool, members, clock.checked_until) : new Set<string>();
+      const steps = plan(missing, (member) => timings.get(member.timing_hash)!, now, oneByOne);
       const done = await carryOut(clock, members, steps, end, checked);
       const unfinished = done < end || end.getTime() < now - LATE_AFTER_MS - 1_000;
       if (unfinished) checked.more = true;
