@@ -18,6 +18,8 @@ const MOST_COUNTED = 120_000_000;
 /** Between two turns of others. */
 const WALKED_AT_ONCE = 4_000;
 const COUNTED_AT_ONCE = 1_000_000;
+/** What a look for slots costs even where there is none, in slots. */
+const LOOK = 20;
 const WORST = 10;
 /** An answer is good for so long, milliseconds. */
 const KEPT_MS = 30_000;
@@ -39,7 +41,7 @@ export type LoadMap = {
 };
 
 /** Where work has come to. */
-type Budget = { walked: number; counted: number; turnAt: number };
+type Budget = { walked: number; counted: number; walkTurnAt: number; turnAt: number };
 
 export function createLoadMap({ pool }: { pool: Pool }) {
   const kept = new Map<string, { until: number; map: Promise<LoadMap> }>();
@@ -73,7 +75,7 @@ export async function workOut(pool: Pool, team: string, now: number, windowMs: n
     starts.set(queue, known);
     return known;
   };
-  const budget: Budget = { walked: 0, counted: 0, turnAt: COUNTED_AT_ONCE };
+  const budget: Budget = { walked: 0, counted: 0, walkTurnAt: WALKED_AT_ONCE, turnAt: COUNTED_AT_ONCE };
   let [jobs, jobsLeftOut] = [0, 0];
   const byTiming = [...Map.groupBy(groups, ({ timing_hash }) => timing_hash)].map(([hash, ofTiming]) => ({
     hash,
@@ -162,8 +164,11 @@ async function slotsOfWindow(timing: Timing, fromS: number, toS: number, budget:
     const found = slotsBetween(timing, after, end, WALKED_AT_ONCE);
     for (const slot of found) slots.push(slot.getTime() / 1_000);
     // the way to a slot costs too, also where there is none
-    budget.walked += found.length + 20;
-    if (budget.walked % WALKED_AT_ONCE < found.length + 20) await yieldTurn();
+    budget.walked += found.length + LOOK;
+    if (budget.walked > budget.walkTurnAt) {
+      budget.walkTurnAt = budget.walked + WALKED_AT_ONCE;
+      await yieldTurn();
+    }
     if (found.length < WALKED_AT_ONCE) return slots;
     after = found.at(-1)!;
   }

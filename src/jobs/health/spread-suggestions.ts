@@ -1,4 +1,5 @@
 /** Whom to spread: jobs without a spread of their own that start in the worst minutes, and the shortest spread that flattens them. */
+import { setImmediate as yieldTurn } from 'node:timers/promises';
 import type { Queryable } from '../../postgres.ts';
 import { formatDuration } from '../time/duration.ts';
 import { slotsBetween } from '../time/oracle.ts';
@@ -38,35 +39,25 @@ export async function suggestSpread(
     meanPerMinute: number;
   },
 ): Promise<SpreadSuggestion[]> {
-  const herds = load.unspread
-    .filter(({ jobs }) => jobs >= LEAST_JOBS)
-    .sort((a, b) => b.jobs - a.jobs)
-    .slice(0, MOST_TIMINGS)
-    .flatMap(({ hash, jobs }) => {
-      const timing = load.timings.get(hash);
-      if (!timing) return [];
-      const minutes = load.worst.filter((minute) => fires(timing, minute));
-      const spreadS =
-        minutes.length > 0 ? spreadOf(jobs, paceOf(timing, new Date(minutes[0]! * 60_000)).intervalMs, load.meanPerMinute) : null;
-      return spreadS === null ? [] : [{ hash, jobs, minutes, spreadS }];
-    })
-    .slice(0, MOST_SUGGESTED);
-  const found = Map.groupBy(
-    await unspreadJobs(
-      database,
-      team,
-      herds.map(({ hash }) => hash),
-      NAMED,
-    ),
-    ({ timing_hash }) => timing_hash,
-  );
-  return herds.flatMap(({ hash, jobs, minutes, spreadS }) => {
-    const some = found.get(hash);
-    if (!some) return [];
+  const herds: { hash: string; jobs: number; minutes: number[]; intervalMs: number | null }[] = [];
+  for (const { hash, jobs } of load.unspread.toSorted((a, b) => b.jobs - a.jobs).slice(0, MOST_TIMINGS)) {
+    const timing = load.timings.get(hash);
+    if (!timing || jobs < LEAST_JOBS || herds.length === MOST_SUGGESTED) continue;
+    const minutes = load.worst.filter((minute) => fires(timing, minute));
+    if (minutes.length > 0) herds.push({ hash, jobs, minutes, intervalMs: paceOf(timing, new Date(minutes[0]! * 60_000)).intervalMs });
+    await yieldTurn();
+  }
+  const hashes = herds.map(({ hash }) => hash);
+  const found = Map.groupBy(await unspreadJobs(database, team, hashes, NAMED), ({ timing_hash }) => timing_hash);
+  return herds.flatMap(({ hash, jobs: atMost, minutes, intervalMs }) => {
+    const some = found.get(hash) ?? [];
+    const jobs = some.length < NAMED ? some.length : atMost;
+    const spreadS = jobs < LEAST_JOBS ? null : spreadOf(jobs, intervalMs, load.meanPerMinute);
+    if (spreadS === null) return [];
     return [
       {
         schedule: some[0]!.schedule,
-        jobs: some.length < NAMED ? some.length : jobs,
+        jobs,
         some: some.map(({ job_id: jobId, job_name: jobName, queue }) => ({ jobId, jobName, queue })),
         worstMinutes: minutes.map((minute) => new Date(minute * 60_000).toISOString()),
         spread: formatDuration(spreadS * 1_000),
