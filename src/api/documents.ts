@@ -87,6 +87,9 @@ export const previewResultSchema = z
   .object({
     timezone: z.string(),
     runs: z.array(z.object({ slot: time, local: z.string(), due: time })),
+    excluded: z
+      .array(z.object({ slot: time, local: z.string(), calendar: z.string() }))
+      .meta({ description: 'Slots up to the last of the runs that a calendar stops, the first 100' }),
     jitterOffset: z.string().nullable(),
     warnings: z.array(z.looseObject({ kind: z.string(), message: z.string() })),
   })

@@ -55,7 +55,7 @@ export function createScheduleRoutes({ schedules, executions, publicUrl, inputLi
         body: { schema: previewSchema, required: true, example: { schedule: { cron: '0 2 * * *', timezone: 'Europe/Berlin' }, count: 5 } },
         idempotent: false,
         responses: { 200: { description: 'The next times', schema: previewResultSchema } },
-        handle: async ({ body }) => reply(200, schedules.preview(body)),
+        handle: async ({ caller, body }) => reply(200, await schedules.preview(caller, body)),
       }),
       route({
         method: 'get',
@@ -137,9 +137,8 @@ export function createScheduleRoutes({ schedules, executions, publicUrl, inputLi
           const { inputs, ...asked } = triggerOf(body, inputLimitBytes);
           if (inputs) {
             if (query.wait !== undefined) throw waitForMany();
-            const { timeoutMs } = asked;
             return acceptedMany(
-              await executions.triggerMany(caller, params.job as string, { inputs, timeoutMs }, idempotency(acceptedMany)),
+              await executions.triggerMany(caller, params.job as string, { ...asked, inputs }, idempotency(acceptedMany)),
             );
           }
           const execution = await executions.trigger(caller, params.job as string, asked, idempotency(accepted));

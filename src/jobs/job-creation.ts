@@ -16,7 +16,7 @@ import type { QueueOf } from './job-facts.ts';
 import { jobInsert } from './job-insert.ts';
 import { missingServiceErrors } from './job-references.ts';
 import { jobFindId } from './job-store.ts';
-import { jobView } from './job-view.ts';
+import { jobViewOf } from './job-view.ts';
 
 /** A name that is freed again and again between two looks is given up on. */
 const ROUNDS = 5;
@@ -47,7 +47,7 @@ export function createJobCreation({
 
   /** In a transaction that holds what the job names, and the key. */
   async function insertAlone(tx: Transaction, draft: Draft, idempotency: IdempotencyContext | undefined): Promise<InsertOutcome> {
-    await claimIdempotencyKey(tx, idempotency, jobView(draft.job));
+    if (idempotency) await claimIdempotencyKey(tx, idempotency, await jobViewOf(tx, draft.job));
     await checkCalendars(tx, draft.job.document);
     const inserted = await jobInsert(tx, draft);
     // nothing was written, so the key must not be kept either

@@ -1,10 +1,11 @@
 /** The job as GET returns it: the document with what Almanac knows about it. */
+import type { Queryable } from '../postgres.ts';
+import { nextRunning, type StopRules, workableRules } from './calendars/slot-filter.ts';
 import type { DispatchChoice } from './dispatch-choice.ts';
 import type { JobDocument } from './job-document.ts';
 import { type JobState, windowOf } from './job-facts.ts';
 import type { Pause, StoredJob, Sync } from './job-store.ts';
 import { formatInstant } from './time/instant.ts';
-import { nextSlots } from './time/oracle.ts';
 import { timingOf } from './time/timing.ts';
 
 /** How many next times a job shows. */
@@ -29,16 +30,23 @@ export type JobView = JobDocument & {
   dispatchChoice: DispatchChoice;
 };
 
-/** The next due times of a job; none while it does not fire. */
-export function nextRunsOf(job: StoredJob, now: Date): Date[] {
+/** The next due times of a job at which it runs; none while it does not fire. */
+function nextRunsOf(job: StoredJob, now: Date, rules: StopRules | null): Date[] {
   if (job.state !== 'active') return [];
   if (!job.clockId) return job.nextRunAt ? [job.nextRunAt] : [];
   const { schedule } = job.document;
   const timing = schedule ? timingOf(schedule, job.createdAt) : null;
-  return timing ? nextSlots(timing, now, NEXT_RUNS, windowOf(schedule), schedule?.dst) : [];
+  return timing ? nextRunning(timing, now, NEXT_RUNS, windowOf(schedule), schedule?.dst ?? {}, rules) : [];
 }
 
-export function jobView(job: StoredJob, now: Date = new Date()): JobView {
+/** The view of a job, with the times that its calendars leave. */
+export async function jobViewOf(database: Queryable, job: StoredJob, now: Date = new Date()): Promise<JobView> {
+  const { schedule } = job.document;
+  return jobView(job, schedule ? await workableRules(database, job.team, schedule, now) : null, now);
+}
+
+/** @param rules of its calendars; null: it names none. */
+function jobView(job: StoredJob, rules: StopRules | null, now: Date): JobView {
   return {
     id: job.id,
     ...job.document,
@@ -50,7 +58,7 @@ export function jobView(job: StoredJob, now: Date = new Date()): JobView {
     createdAt: job.createdAt.toISOString(),
     updatedAt: job.updatedAt.toISOString(),
     nextRunAt: job.nextRunAt ? formatInstant(job.nextRunAt) : null,
-    nextRuns: nextRunsOf(job, now).map(formatInstant),
+    nextRuns: nextRunsOf(job, now, rules).map(formatInstant),
     lastOutcome: job.lastOutcome,
     lastExecution: job.lastExecution,
     dispatchChoice: job.dispatchChoice,

@@ -21,7 +21,7 @@ import { removeJob } from './job-removal.ts';
 import { jobRevisions, type Revision } from './job-revisions.ts';
 import { jobFind, jobFindId, jobLock, type StoredJob } from './job-store.ts';
 import { createSyncer, type SyncDeps } from './job-sync.ts';
-import { type JobView, jobView } from './job-view.ts';
+import { type JobView, jobViewOf } from './job-view.ts';
 import { type JobPage, type JobQuery, jobsList } from './jobs-list.ts';
 import type { TargetRules } from './target-document.ts';
 
@@ -75,7 +75,7 @@ export function createJobs(deps: JobsDeps) {
 
   async function written(job: StoredJob, effects: Effects, options: WriteOptions): Promise<Written<JobView>> {
     const sync = await settle(effects, options.respondAsync, job.sync);
-    return { value: jobView({ ...job, sync }), generation: job.generation };
+    return { value: await jobViewOf(pool, { ...job, sync }), generation: job.generation };
   }
 
   /**
@@ -93,7 +93,7 @@ export function createJobs(deps: JobsDeps) {
       if (!locked) throw jobNotFound(idOrName);
       if (options.ifMatch && !options.ifMatch(locked.job.generation)) throw jobHasChanged(idOrName, locked.job.generation);
       const result = await work(tx, locked);
-      if (options.idempotency) await claimIdempotencyKey(tx, options.idempotency, jobView(result.job));
+      if (options.idempotency) await claimIdempotencyKey(tx, options.idempotency, await jobViewOf(tx, result.job));
       return result;
     });
     return written(job, effects, options);
@@ -199,7 +199,7 @@ export function createJobs(deps: JobsDeps) {
     async get(caller: Caller, idOrName: string): Promise<JobView> {
       const job = await jobFind(pool, caller.team, idOrName);
       if (!job) throw jobNotFound(idOrName);
-      return jobView(job);
+      return jobViewOf(pool, job);
     },
 
     list: (caller: Caller, query: JobQuery): Promise<JobPage> => jobsList(pool, caller.team, query),

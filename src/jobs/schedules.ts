@@ -1,8 +1,10 @@
 /** Use cases on schedules: the part of a job that says when, its pause, previews, and how the whole scheduler is doing. */
 import { z } from 'zod';
 import type { Pool } from '../postgres.ts';
+import { unknownCalendars } from './calendars/calendar-references.ts';
+import { stopRules } from './calendars/slot-filter.ts';
 import type { Caller } from './caller.ts';
-import { JobError } from './errors.ts';
+import { type FieldError, JobError } from './errors.ts';
 import { NO_EFFECTS } from './job-change.ts';
 import type { JobState } from './job-facts.ts';
 import { documentIssues, strictShape } from './job-issues.ts';
@@ -141,9 +143,12 @@ export function createSchedules({ pool, jobs, taskQueueBacklog }: SchedulesDeps)
     },
 
     /** The next times of a schedule before it is saved, by the same code that checks and fires it. */
-    preview(body: unknown): Preview {
-      const { schedule, count, from } = parse(previewSchema, body, 'preview');
-      return previewSchedule(schedule, { from: from === undefined ? new Date() : new Date(from), count });
+    async preview({ team }: Pick<Caller, 'team'>, body: unknown): Promise<Preview> {
+      const { schedule, count, from: after } = parse(previewSchema, body, 'preview');
+      const unknown = (await unknownCalendars(pool, team, [{ schedule }])).get(0);
+      if (unknown) throw invalidBody('preview', unknown);
+      const from = after === undefined ? new Date() : new Date(after);
+      return previewSchedule(schedule, { from, count, rules: await stopRules(pool, team, schedule, from) });
     },
 
     /** How the whole scheduler is doing, for the caller's team. */
@@ -200,10 +205,13 @@ function parse<Schema extends z.ZodType>(schema: Schema, body: unknown, what: st
   const unstorable = jsonProblem(body);
   const parsed = unstorable ? null : schema.safeParse(body);
   if (parsed?.success) return parsed.data;
-  const errors = unstorable ? [{ ...unstorable, code: 'invalid' }] : documentIssues(parsed!.error!);
+  throw invalidBody(what, unstorable ? [{ ...unstorable, code: 'invalid' }] : documentIssues(parsed!.error!));
+}
+
+function invalidBody(what: string, errors: FieldError[]): JobError {
   const first = errors[0]!;
   const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
-  throw new JobError('invalid', `invalid_${what}`, `The ${what} is not valid: ${first.path || 'body'}: ${first.message}${more}.`, {
+  return new JobError('invalid', `invalid_${what}`, `The ${what} is not valid: ${first.path || 'body'}: ${first.message}${more}.`, {
     errors,
   });
 }

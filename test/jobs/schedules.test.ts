@@ -189,17 +189,17 @@ describe('a pause', () => {
 
 describe('a preview', () => {
   test('shows the next times by the code that checks and fires them', async () => {
-    const preview = it.schedules.preview({ schedule: { cron: '0 2 * * *' }, count: 3, from: '2026-12-01T00:00:00Z' });
+    const preview = await it.schedules.preview(CALLER, { schedule: { cron: '0 2 * * *' }, count: 3, from: '2026-12-01T00:00:00Z' });
     assert.deepEqual(
       preview.runs.map((run) => run.slot),
       ['2026-12-01T02:00:00Z', '2026-12-02T02:00:00Z', '2026-12-03T02:00:00Z'],
     );
-    assert.equal(it.schedules.preview({ schedule: { every: '1m' } }).runs.length, 5);
+    assert.equal((await it.schedules.preview(CALLER, { schedule: { every: '1m' } })).runs.length, 5);
   });
 
   test('refuses what a job would be refused for, and counts out of range', async () => {
     const wrong = async (body: unknown) =>
-      (await refused((async () => it.schedules.preview(body))(), 'invalid', 'invalid_preview')).errors?.map((error) => error.path);
+      (await refused(it.schedules.preview(CALLER, body), 'invalid', 'invalid_preview')).errors?.map((error) => error.path);
     assert.deepEqual(await wrong({ schedule: { cron: '0 0 31 2 *' } }), ['/schedule/cron']);
     assert.deepEqual(await wrong({ schedule: { every: '1m' }, count: 101 }), ['/count']);
     assert.deepEqual(await wrong({ shedule: {} }), ['/schedule', '/shedule']);

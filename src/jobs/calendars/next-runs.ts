@@ -3,14 +3,13 @@
  * (`next_run_unsure`); looking needs the oracle, so it is done here: at once by who creates or edits a job, by the controller for all others.
  */
 import type { Queryable, Transaction } from '../../postgres.ts';
-import { JobError } from '../errors.ts';
 import type { StoredJob } from '../job-store.ts';
 import { nextSlots } from '../time/oracle.ts';
 import { windowOf } from '../time/preview.ts';
 import type { Schedule } from '../time/schedule-document.ts';
 import { timingOf } from '../time/timing.ts';
 import { calendarNamesOf } from './calendar-references.ts';
-import { nextRunning, type StopRules, stopRules } from './slot-filter.ts';
+import { nextRunning, type StopRules, workableRules } from './slot-filter.ts';
 
 type UnsureRow = {
   job_id: string;
@@ -82,7 +81,7 @@ async function nextRunOf(tx: Queryable, row: UnsureRow, now: Date, known: Map<st
   const key = JSON.stringify([row.team, include, exclude, timezone, due === noted ? noted : null]);
   let rules = known.get(key);
   if (rules === undefined) {
-    rules = timezone === null ? null : await stopRules(tx, row.team, { include, exclude, timezone }, after).catch(withoutCalendars);
+    rules = timezone === null ? null : await workableRules(tx, row.team, { include, exclude, timezone }, after);
     known.set(key, rules);
   }
   const window = windowOf(schedule);
@@ -91,10 +90,4 @@ async function nextRunOf(tx: Queryable, row: UnsureRow, now: Date, known: Map<st
   if (next || !rules) return next ?? null;
   // all that is known is stopped: it can not be earlier than what follows that
   return nextSlots(timing, new Date(rules.to.getTime() - 1), 1, window, policy)[0] ?? null;
-}
-
-/** A calendar that can not be worked out any more must not keep all other jobs waiting; the loop of stretches says so. */
-function withoutCalendars(error: unknown): null {
-  if (error instanceof JobError) return null;
-  throw error;
 }

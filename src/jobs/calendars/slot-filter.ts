@@ -3,6 +3,7 @@
  * are kept in `calendar_spans`.
  */
 import type { Queryable } from '../../postgres.ts';
+import { JobError } from '../errors.ts';
 import { type DstPolicy, nextSlots, type Window } from '../time/oracle.ts';
 import type { Timing } from '../time/timing.ts';
 import type { CalendarDocument } from './calendar-document.ts';
@@ -70,6 +71,13 @@ export async function stopRules(
   if (names.length === 0) return null;
   return rulesOf(include, exclude, await calendarStops(database, team, names, timezone, from, to), from, to);
 }
+
+/** The same, or null when a calendar can not be worked out so far: it must keep nobody from seeing his job. The controller's loop of stretches says so. */
+export const workableRules = (database: Queryable, team: string, use: CalendarUse, from: Date): Promise<StopRules | null> =>
+  stopRules(database, team, use, from).catch((error: unknown) => {
+    if (error instanceof JobError) return null;
+    throw error;
+  });
 
 /** A calendar that is not there has no day. */
 export function rulesOf(

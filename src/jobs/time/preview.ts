@@ -1,4 +1,6 @@
 /** The next times of a schedule before it is saved, from the same parsing, timing and oracle that fire it. */
+
+import { isStopped, nextRunning, type StopRules } from '../calendars/slot-filter.ts';
 import { type DstNote, dstNotes } from './dst.ts';
 import { durationMs, formatDuration } from './duration.ts';
 import { formatInstant } from './instant.ts';
@@ -13,10 +15,14 @@ import { zoneOf } from './zone.ts';
  * One coming run. `slot` is the nominal time in UTC, `local` the same with the zone's offset; `due` is when it starts: the slot plus the job's own jitter offset.
  */
 export type PreviewRun = { slot: string; local: string; due: string };
-export type PreviewWarning = DstNote | { kind: 'no_runs' | 'jitter'; message: string };
+/** A slot that does not run because of a calendar. */
+export type ExcludedSlot = { slot: string; local: string; calendar: string };
+export type PreviewWarning = DstNote | { kind: 'no_runs' | 'jitter' | 'calendar'; message: string };
 export type Preview = {
   timezone: string;
   runs: PreviewRun[];
+  /** Slots up to the last of the runs that calendars stop, the first 100. */
+  excluded: ExcludedSlot[];
   /** This job's offset as a duration; null when there is jitter but no job yet to take it from. */
   jitterOffset: string | null;
   warnings: PreviewWarning[];
@@ -33,19 +39,24 @@ export type PreviewOptions = {
   count: number;
   /** When the schedule came to be, for `delay` and `alignTo: creation`; default `from`. */
   createdAt?: Date;
+  /** What the schedule's calendars stop; without it, none does. */
+  rules?: StopRules | null;
 };
+
+const MOST_EXCLUDED = 100;
 
 /**
  * The next runs of a parsed schedule, with warnings for the days on which clocks change.
  * @throws RangeError when `count` is not a whole number from 1 to 1,000.
  */
-export function previewSchedule(schedule: Schedule, { jobId, from, count, createdAt = from }: PreviewOptions): Preview {
+export function previewSchedule(schedule: Schedule, { jobId, from, count, createdAt = from, rules = null }: PreviewOptions): Preview {
   if (!Number.isInteger(count) || count < 1 || count > MOST_PREVIEWED)
     throw new RangeError(`count must be 1 to ${MOST_PREVIEWED} (is ${count})`);
   const zone = zoneOf(schedule.timezone);
   const timing = timingOf(schedule, createdAt);
   const window = windowOf(schedule);
-  const slots = timing ? nextSlots(timing, from, count, window, schedule.dst) : onceSlots(schedule, createdAt, from);
+  const slots = timing ? nextRunning(timing, from, count, window, schedule.dst ?? {}, rules) : onceSlots(schedule, createdAt, from);
+  const ended = slots.length === count ? slots.at(-1)! : (rules?.to ?? from);
   const jitterMs = schedule.jitter === undefined ? 0 : durationMs(schedule.jitter);
   const offsetS = jobId === undefined ? 0 : jitterOffsetS(jobId, jitterMs);
   return {
@@ -55,9 +66,10 @@ export function previewSchedule(schedule: Schedule, { jobId, from, count, create
       local: formatLocal(slot.getTime() / 1_000, zone),
       due: formatInstant(new Date(slot.getTime() + offsetS * 1_000)),
     })),
+    excluded: timing && rules ? excludedSlots(timing, from, ended, count, schedule, rules) : [],
     jitterOffset: jitterMs > 0 && jobId === undefined ? null : formatDuration(offsetS * 1_000),
     warnings: [
-      ...emptyWarnings(schedule, slots),
+      ...(rules && timing ? calendarWarnings(timing, slots, count, window, rules) : emptyWarnings(schedule, slots)),
       ...jitterWarnings(jitterMs, jobId, slots),
       ...clockWarnings(schedule, timing, from, slots, count, window),
     ],
@@ -79,6 +91,26 @@ function emptyWarnings(schedule: Schedule, slots: Date[]): PreviewWarning[] {
   if (slots.length > 0) return [];
   if (schedule.at !== undefined) return [{ kind: 'no_runs', message: `at ${schedule.at} is in the past; nothing will run` }];
   return [{ kind: 'no_runs', message: `no slot is left${schedule.endAt ? ` before endAt ${schedule.endAt}` : ''}; nothing will run` }];
+}
+
+function excludedSlots(timing: Timing, from: Date, until: Date, count: number, schedule: Schedule, rules: StopRules): ExcludedSlot[] {
+  const zone = zoneOf(schedule.timezone);
+  return nextSlots(timing, from, count + MOST_EXCLUDED, windowOf(schedule), schedule.dst)
+    .filter((slot) => slot <= until)
+    .flatMap((slot) => {
+      const stop = isStopped(slot, rules);
+      return stop ? [{ slot: formatInstant(slot), local: formatLocal(slot.getTime() / 1_000, zone), calendar: stop.calendar }] : [];
+    })
+    .slice(0, MOST_EXCLUDED);
+}
+
+/** Calendars are known for a year ahead: a short list says nothing about later. */
+function calendarWarnings(timing: Timing, slots: Date[], count: number, window: Window, rules: StopRules): PreviewWarning[] {
+  if (slots.length === count) return [];
+  const [later] = nextSlots(timing, new Date(Math.max(rules.to.getTime() - 1, slots.at(-1)?.getTime() ?? 0)), 1, window);
+  const until = formatInstant(rules.to);
+  if (later) return [{ kind: 'calendar', message: `calendars are worked out up to ${until}; what runs behind it is not known yet` }];
+  return slots.length > 0 ? [] : [{ kind: 'no_runs', message: 'every slot that is left is stopped by a calendar; nothing will run' }];
 }
 
 function jitterWarnings(jitterMs: number, jobId: string | undefined, slots: Date[]): PreviewWarning[] {
