@@ -1,7 +1,6 @@
 /** What follows from a document: its kind, its queue, its timing, and when it runs next. Nothing here reads the database. */
 import type { JobDocument } from './job-document.ts';
-import { durationMs } from './time/duration.ts';
-import { jitterOffsetS } from './time/jitter.ts';
+import { jitterOffsetS, spreadMs } from './time/jitter.ts';
 import { type DstPolicy, nextSlots, type Window } from './time/oracle.ts';
 import { onceAt, type Timing, timingHash, timingOf } from './time/timing.ts';
 
@@ -25,6 +24,11 @@ export function queueRouting(pairs: readonly string[]): QueueOf {
   );
   return (category) => (category === undefined ? 'default' : (queues.get(category) ?? 'default'));
 }
+
+/** The queues that work may be sent to: those of CATEGORY_QUEUES, and `default`. */
+export const queueNames = (pairs: readonly string[]): string[] => [
+  ...new Set(['default', ...pairs.map((pair) => pair.slice(pair.lastIndexOf('=') + 1))]),
+];
 
 export type JobFacts = {
   /** `scheduled`: has a clock. `once`: a single run at a fixed time. */
@@ -51,7 +55,7 @@ export function factsOf(document: JobDocument, jobId: string, createdAt: Date, q
     timingHash: timing ? timingHash(timing, queue, document.team) : null,
     window: windowOf(schedule),
     dst: schedule?.dst ?? {},
-    offsetS: schedule?.jitter === undefined ? 0 : jitterOffsetS(jobId, durationMs(schedule.jitter)),
+    offsetS: schedule === undefined ? 0 : jitterOffsetS(jobId, spreadMs(schedule)),
   };
 }
 

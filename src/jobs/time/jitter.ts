@@ -1,5 +1,10 @@
 /** The spread of jobs that are due together: a fixed distance per job, so that next-run times can show it. */
 import { createHash } from 'node:crypto';
+import { durationMs } from './duration.ts';
+import type { Schedule } from './schedule-document.ts';
+
+/** How far the jobs of a schedule are spread, milliseconds; 0: not at all. */
+export const spreadMs = ({ jitter, spread }: Pick<Schedule, 'jitter' | 'spread'>): number => durationMs(jitter ?? spread ?? '0s');
 
 /**
  * How many whole seconds after its slots a job starts.

@@ -6,7 +6,7 @@
  *
  * A clock may serve jobs with different policies for days on which clocks change: it fires what any of them may want, and each job's policy leaves out what it does not.
  */
-import { type DstPolicy, type Mark, verdictOf } from './mark.ts';
+import { type DstPolicy, type Mark, type MarkKind, verdictOf } from './mark.ts';
 import { END_S, HORIZON_S } from './server-walk.ts';
 import { slotWalkOf } from './slot-walk.ts';
 import type { Timing } from './timing.ts';
@@ -62,9 +62,12 @@ export function nextSlots(timing: Timing, after: Date, count: number, window: Wi
 
 /** Why a slot does not run under a job's policy for days when clocks change; null: it runs. */
 export function runsUnder(timing: Timing, slot: Date, policy: DstPolicy): null | 'dst_gap' | 'dst_repeat' {
-  const kind = slotWalkOf(timing).kindOf(slot.getTime() / 1_000);
+  const kind = markKind(timing, slot);
   return kind === null ? null : verdictOf(kind, policy);
 }
+
+/** What there is to say of a slot; null: nothing. */
+export const markKind = (timing: Timing, slot: Date): MarkKind | null => slotWalkOf(timing).kindOf(slot.getTime() / 1_000);
 
 /** The marks with `fromExclusive < slot <= toInclusive`, ascending. */
 export function marksOf(timing: Timing, fromExclusive: Date, toInclusive: Date, limit = Number.POSITIVE_INFINITY): Mark[] {

@@ -1,6 +1,8 @@
 /** The `schedule` block of the job document: parsed whole, canonical texts out, unknown keys refused with the nearest known one. */
 import { closest } from 'fastest-levenshtein';
 import { z } from 'zod';
+import { ruleProblem } from './calendar-compile.ts';
+import { calendarRuleSchema, MOST_RULES } from './calendar-rule.ts';
 import { CronError, compileCron } from './cron.ts';
 import { DurationError, durationSchema, parseDuration } from './duration.ts';
 import { instantSchema } from './instant.ts';
@@ -55,8 +57,22 @@ function zoneProblem(name: string): string {
   return `${shown} is not a known IANA time zone${nearest || '; write e.g. "Europe/Berlin"'}`;
 }
 
-/** A key whose behaviour is not there yet: refused, never silently ignored. */
-const notSupportedYet = (key: string) => z.never({ error: `${key} is not supported yet; leave it out` }).optional();
+/** One rule or a list of them, whose union counts. */
+const calendarRules = z
+  .preprocess(
+    (given) => (given !== undefined && !Array.isArray(given) ? [given] : given),
+    z
+      .array(calendarRuleSchema, { error: 'must be a rule or a list of rules' })
+      .min(1, 'must hold at least one rule; leave it out instead')
+      .max(MOST_RULES, `holds more than ${MOST_RULES} rules; split the job`),
+  )
+  .meta({
+    description:
+      'Days and times in words: [{"nth": "last", "weekdays": ["fri"], "at": ["17:00"]}], [{"nth": 1, "businessDays": true, "at": ["09:00"]}]',
+  });
+
+/** Two words for one thing. */
+const SPREADS = ['jitter', 'spread'] as const;
 
 const MOST_CALENDARS = 20;
 const calendarNames = z
@@ -94,9 +110,10 @@ const shape = {
   jitter: durationSchema
     .optional()
     .meta({ description: 'Spread: each job starts a fixed number of whole seconds within this after its slot' }),
+  spread: durationSchema.optional().meta({ description: 'Another word for jitter' }),
   include: calendarNames.optional().meta({ description: 'Shared calendars: slots run only inside one of them' }),
   exclude: calendarNames.optional().meta({ description: 'Shared calendars: slots inside one of them do not run' }),
-  calendar: notSupportedYet('calendar'),
+  calendar: calendarRules.optional(),
   dst: dstSchema.optional(),
 };
 const KNOWN_KEYS = Object.keys(shape);
@@ -127,19 +144,42 @@ type Problem = [key: keyof typeof shape | '', message: string];
 
 function problemsOf(schedule: Schedule): Problem[] {
   const problems: Problem[] = [];
-  const repeats = schedule.cron !== undefined || schedule.every !== undefined;
+  const repeats = schedule.cron !== undefined || schedule.every !== undefined || schedule.calendar !== undefined;
   const once = schedule.at !== undefined ? 'at' : schedule.delay !== undefined ? 'delay' : null;
   if (!repeats && !once)
-    problems.push(['', 'a schedule needs cron, every, at or delay; leave schedule out for a job that runs on demand only']);
+    problems.push(['', 'a schedule needs cron, every, calendar, at or delay; leave schedule out for a job that runs on demand only']);
   if (once) {
     const others = (
-      ['cron', 'every', 'offset', 'alignTo', 'startAt', 'endAt', 'jitter', ...(once === 'at' ? ['delay' as const] : [])] as const
+      [
+        'cron',
+        'every',
+        'calendar',
+        'offset',
+        'alignTo',
+        'startAt',
+        'endAt',
+        'jitter',
+        'spread',
+        'dst',
+        ...(once === 'at' ? ['delay' as const] : []),
+      ] as const
     ).filter((key) => schedule[key] !== undefined);
     for (const key of others) problems.push([key, `${key} can't stand beside ${once}, which fires once; keep one of them`]);
     problems.push(...lengthProblems('delay', ms(schedule.delay), 0, LONGEST_MS));
     return problems;
   }
-  return [...problems, ...intervalProblems(schedule), ...windowProblems(schedule)];
+  return [...problems, ...intervalProblems(schedule), ...windowProblems(schedule), ...calendarProblems(schedule)];
+}
+
+function calendarProblems({ cron, calendar, dst }: Schedule): Problem[] {
+  const problems: Problem[] = [];
+  if (dst !== undefined && cron === undefined && calendar === undefined)
+    problems.push(['dst', 'dst is about times of day: every counts seconds and is not touched when clocks change; leave dst out']);
+  for (const rule of calendar ?? []) {
+    const problem = ruleProblem(rule);
+    if (problem) problems.push(['calendar', problem]);
+  }
+  return problems;
 }
 
 function intervalProblems(schedule: Schedule): Problem[] {
@@ -148,15 +188,17 @@ function intervalProblems(schedule: Schedule): Problem[] {
   const problems: Problem[] = [
     ...wholeSeconds('every', every),
     ...wholeSeconds('offset', offset),
-    ...wholeSeconds('jitter', ms(schedule.jitter)),
+    ...SPREADS.flatMap((key) => wholeSeconds(key, ms(schedule[key]))),
   ];
+  if (schedule.jitter !== undefined && schedule.spread !== undefined)
+    problems.push(['spread', 'spread is another word for jitter; keep one of them']);
   if (problems.length > 0) return problems;
   problems.push(
     ...lengthProblems('every', every, 1_000, LONGEST_MS),
-    ...lengthProblems('jitter', ms(schedule.jitter), 0, LONGEST_JITTER_MS),
+    ...SPREADS.flatMap((key) => lengthProblems(key, ms(schedule[key]), 0, LONGEST_JITTER_MS)),
   );
   for (const key of ['offset', 'alignTo'] as const) {
-    if (schedule[key] !== undefined && every === null && schedule.cron !== undefined)
+    if (schedule[key] !== undefined && every === null && (schedule.cron !== undefined || schedule.calendar !== undefined))
       problems.push([key, `${key} belongs to every; add every, or leave ${key} out`]);
   }
   if (every !== null && offset !== null && offset >= every) {
@@ -173,13 +215,13 @@ function windowProblems({ startAt, endAt }: Schedule): Problem[] {
   return [['endAt', `endAt ${endAt} must be after startAt ${startAt}`]];
 }
 
-function wholeSeconds(key: 'every' | 'offset' | 'jitter', value: number | null): Problem[] {
+function wholeSeconds(key: 'every' | 'offset' | 'jitter' | 'spread', value: number | null): Problem[] {
   if (value === null || value % 1_000 === 0) return [];
   const near = Math.max(key === 'every' ? 1 : 0, Math.round(value / 1_000));
   return [[key, `${key} must be whole seconds (is ${value / 1_000} s); write ${key}: ${near}s`]];
 }
 
-function lengthProblems(key: 'every' | 'delay' | 'jitter', value: number | null, least: number, most: number): Problem[] {
+function lengthProblems(key: 'every' | 'delay' | 'jitter' | 'spread', value: number | null, least: number, most: number): Problem[] {
   if (value === null || (value >= least && value <= most)) return [];
   if (value < least) return [[key, `${key} must be at least ${least / 1_000} s; write ${key}: ${least / 1_000}s`]];
   return [[key, `${key} is too long; write at most ${most === LONGEST_MS ? '10 years (3653d), or use a cron or at' : '1d'}`]];

@@ -3,6 +3,7 @@
  * Start, end and jitter are not in it: admit applies them. Two spellings of one schedule give the same timing.
  */
 import { createHash } from 'node:crypto';
+import { compileRule } from './calendar-compile.ts';
 import { type Calendar, compileCron } from './cron.ts';
 import type { DateRule } from './date-rule.ts';
 import { durationMs } from './duration.ts';
@@ -37,9 +38,9 @@ const compiled = new Map<string, Timing | null>();
 const MOST_COMPILED = 2_000;
 
 function compileTiming(schedule: Schedule, createdAt: Date): Timing | null {
-  const { cron, every, offset, timezone, alignTo } = schedule;
+  const { cron, every, offset, timezone, alignTo, calendar } = schedule;
   if (alignTo === 'creation') return timingAnew(schedule, createdAt);
-  const text = JSON.stringify([cron, every, offset, timezone]);
+  const text = JSON.stringify([cron, every, offset, timezone, calendar]);
   const known = compiled.get(text);
   if (known !== undefined) return known;
   const timing = timingAnew(schedule, createdAt);
@@ -50,9 +51,15 @@ function compileTiming(schedule: Schedule, createdAt: Date): Timing | null {
 
 function timingAnew(schedule: Schedule, createdAt: Date): Timing | null {
   const crons = schedule.cron === undefined ? [] : [schedule.cron].flat();
-  if (crons.length === 0 && schedule.every === undefined) return null;
+  const rules = (schedule.calendar ?? []).map(compileRule);
+  if (crons.length + rules.length === 0 && schedule.every === undefined) return null;
   const intervals = schedule.every === undefined ? [] : [intervalOf(schedule.every, schedule, createdAt)];
-  return normaliseTiming({ calendars: crons.flatMap(compileCron), intervals, timezone: schedule.timezone });
+  return normaliseTiming({
+    calendars: [...crons.flatMap(compileCron), ...rules.flatMap(({ calendars }) => calendars)],
+    intervals,
+    dates: rules.flatMap(({ dates }) => dates),
+    timezone: schedule.timezone,
+  });
 }
 
 function intervalOf(every: string, schedule: Schedule, createdAt: Date): Interval {
