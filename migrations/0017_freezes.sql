@@ -13,6 +13,9 @@ ALTER TABLE slot_ranges
 CREATE INDEX slot_ranges_unsettled ON slot_ranges (freeze_id, job_id) WHERE freeze_id IS NOT NULL AND settled_at IS NULL;
 CREATE INDEX slot_ranges_unsettled_of_job ON slot_ranges (job_id) WHERE freeze_id IS NOT NULL AND settled_at IS NULL;
 
+-- What it held back, or kept from running although it was due before.
+CREATE INDEX job_executions_of_freeze ON job_executions (freeze_id, job_id) WHERE freeze_id IS NOT NULL;
+
 -- When a freeze is over, or will be: infinity as long as nobody knows.
 CREATE FUNCTION freeze_end(f freezes) RETURNS timestamptz IMMUTABLE PARALLEL SAFE LANGUAGE sql
   RETURN coalesce(f.ended_at, f.to_at, 'infinity'::timestamptz);

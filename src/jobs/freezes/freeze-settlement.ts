@@ -2,7 +2,7 @@
  * The end of a freeze. Nothing has to happen for jobs to start again: admit and claim look at the freeze's own times. What is left is done here, job by job, each in one
  * transaction under its lock, so that a controller killed half-way leaves whole jobs behind, and another goes on:
  *
- * 1. its stretches end where the freeze ended, and their slots are counted, once every slot of that time is known to have been admitted (the search for late slots has been there);
+ * 1. the slots of its stretches are counted, once every slot of that time is known to have been admitted (the search for late slots has been there);
  * 2. its catch-up policy says which of them run now, as a backfill. While another freeze holds the job it waits, so that one catch-up follows freezes that overlap.
  *
  * A freeze is settled when no stretch of it is left and no clock of its jobs could bring another.
@@ -12,20 +12,21 @@ import { timingsByHash } from '../clocks/late-slot-store.ts';
 import type { Backfills } from '../operations/backfills.ts';
 import { withoutStopped } from '../operations/slot-stops.ts';
 import type { Timing } from '../time/timing.ts';
-import { rangesEndBy } from './freeze-store.ts';
+import { freezeIsComplete, freezeSettle, freezesOver, type OverFreeze } from './freeze-end-store.ts';
 import { planSettlement } from './settlement-plan.ts';
 import {
   type FrozenRange,
-  freezeSettle,
-  freezesOver,
+  type JobSlot,
   type JobState,
   jobsForSettling,
+  jobsOfSkipped,
   jobsToSettle,
   membershipsBetween,
   otherRanges,
   rangesSettle,
   rangesToSettle,
   type SettledRange,
+  slotsSkipped,
   slotsWithRow,
 } from './settlement-store.ts';
 
@@ -42,6 +43,8 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
   const timings = new Map<string, Timing>();
   /** Jobs that wait for something must not keep others from their turn: each look goes on behind the last. */
   let reached = '';
+  /** Of freezes that wait for others: jobs whose single slots have been dealt with. */
+  const skippedDone = new Map<string, Set<string>>();
 
   async function load(hashes: Iterable<string>): Promise<void> {
     if (timings.size > TIMINGS) timings.clear();
@@ -50,13 +53,13 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
   }
 
   /** Starts the job's catch-up, if any slot of it would run; answers the backfill's id. */
-  async function catchUp(tx: Transaction, job: JobState, candidates: readonly Date[], last: FrozenRange): Promise<string | null> {
+  async function catchUp(tx: Transaction, job: JobState, candidates: readonly Date[], last: OverFreeze): Promise<string | null> {
     if (candidates.length === 0) return null;
     const { team, job_id: jobId } = job;
     const running = await withoutStopped(tx, team, jobId, candidates);
     const slots = job.catch_up === 'last' ? running.slice(-1) : running;
     if (slots.length === 0) return null;
-    const reason = `freeze ${last.freeze_id} is over${last.reason ? `: ${last.reason}` : ''}`;
+    const reason = `freeze ${last.id} is over: ${last.reason}`;
     const started = await backfills.start(tx, {
       team,
       jobId,
@@ -70,67 +73,83 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
     return started.id;
   }
 
-  /** Settles those of these jobs that are ready. */
-  async function settleJobs(jobIds: readonly string[], done: Settled): Promise<void> {
-    await inTransaction(pool, async (tx) => {
+  /** Settles those of these jobs that are ready; answers which. `over`: the freezes that are over, by id. */
+  async function settleJobs(over: Over, jobIds: readonly string[], done: Settled): Promise<string[]> {
+    return inTransaction(pool, async (tx) => {
       const jobs = (await jobsForSettling(tx, jobIds)).filter(({ free }) => free);
-      const ranges = await rangesToSettle(
-        tx,
-        jobs.map((job) => job.job_id),
-      );
+      const free = jobs.map((job) => job.job_id);
+      const ranges = await rangesToSettle(tx, [...over.keys()], free);
       const byJob = Map.groupBy(ranges, ({ job_id }) => job_id);
-      const extents = [...byJob.values()].map(extentOf);
-      const memberships = await membershipsBetween(tx, extents);
+      const memberships = await membershipsBetween(tx, [...byJob.values()].map(extentOf));
       await load(memberships.map(({ timing_hash }) => timing_hash));
       const spans = ranges.map(({ job_id: jobId, from, to }) => ({ jobId, from, to }));
-      const rows = Map.groupBy(await slotsWithRow(tx, spans), ({ job_id }) => job_id);
       const others = Map.groupBy(await otherRanges(tx, spans), ({ job_id }) => job_id);
       const members = Map.groupBy(memberships, ({ job_id }) => job_id);
+      const rows = slotsByJob(await slotsWithRow(tx, spans));
+      const skipped = slotsByJob(await slotsSkipped(tx, [...over.keys()], free));
       const settled: SettledRange[] = [];
       const gone: { jobId: string; key: string }[] = [];
+      const ready: string[] = [];
       for (const job of jobs) {
-        const ofJob = byJob.get(job.job_id);
-        if (!ofJob) continue;
+        const { job_id: id } = job;
+        const ofJob = byJob.get(id) ?? [];
+        const ended = ofJob.length > 0 ? ofJob.map(({ freeze_id }) => over.get(freeze_id)!) : [...over.values()];
+        const last = ended.reduce((a, b) => (a.end > b.end ? a : b));
         const plan = planSettlement({
           job,
           ranges: ofJob,
-          memberships: members.get(job.job_id) ?? [],
+          memberships: members.get(id) ?? [],
           timingOf: (hash) => timings.get(hash),
-          rows: rows.get(job.job_id) ?? [],
-          others: others.get(job.job_id) ?? [],
+          rows: rows.get(id) ?? [],
+          skipped: skipped.get(id) ?? [],
+          others: others.get(id) ?? [],
+          end: last.end,
         });
         if (!plan) continue;
-        const operation = await catchUp(tx, job, plan.catchUp, ofJob.at(-1)!);
+        const operation = await catchUp(tx, job, plan.catchUp, last);
         done.jobs += 1;
         done.catchUps += operation === null ? 0 : 1;
+        ready.push(id);
         settled.push(...plan.settled.map((range) => ({ ...range, operation })));
         gone.push(...plan.gone);
       }
       await rangesSettle(tx, settled, gone);
+      return ready;
     });
+  }
+
+  /** Settles all jobs of a freeze that have lost slots one by one and nothing else; false: some have to wait. A repeat starts nothing twice: a backfill takes a slot once. */
+  async function settleSkipped(freeze: OverFreeze, done: Settled, signal?: AbortSignal): Promise<boolean> {
+    const before = skippedDone.get(freeze.id) ?? new Set<string>();
+    skippedDone.set(freeze.id, before);
+    const left = (await jobsOfSkipped(pool, freeze.id)).filter((id) => !before.has(id));
+    let ready = 0;
+    for (let from = 0; from < left.length && !signal?.aborted; from += JOBS_AT_ONCE) {
+      const settled = await settleJobs(new Map([[freeze.id, freeze]]), left.slice(from, from + JOBS_AT_ONCE), done);
+      for (const id of settled) before.add(id);
+      ready += settled.length;
+    }
+    return ready === left.length;
   }
 
   return {
     /** One look: settles what is ready. */
     async settle(signal?: AbortSignal): Promise<Settled> {
       const done: Settled = { jobs: 0, catchUps: 0, freezes: [], more: false };
-      const over = await freezesOver(pool);
-      if (over.length === 0) return done;
-      for (const { id, end } of over) await rangesEndBy(pool, id, end);
-      const ids = over.map(({ id }) => id);
+      const freezes = await freezesOver(pool);
+      if (freezes.length === 0) return done;
+      const over: Over = new Map(freezes.map((freeze) => [freeze.id, freeze]));
       for (let looked = 0; looked < JOBS_PER_PASS && !signal?.aborted; looked += JOBS_AT_ONCE) {
-        const jobs = await jobsToSettle(pool, ids, reached, JOBS_AT_ONCE);
-        reached = jobs.length < JOBS_AT_ONCE ? '' : jobs.at(-1)!.job_id;
-        if (jobs.length > 0)
-          await settleJobs(
-            jobs.map((job) => job.job_id),
-            done,
-          );
+        const jobs = await jobsToSettle(pool, [...over.keys()], reached, JOBS_AT_ONCE);
+        reached = jobs.length < JOBS_AT_ONCE ? '' : jobs.at(-1)!;
+        if (jobs.length > 0) await settleJobs(over, jobs, done);
         if (reached === '') break;
       }
-      for (const { id } of over) {
-        if (signal?.aborted) break;
-        if (await inTransaction(pool, (tx) => freezeSettle(tx, id))) done.freezes.push(id);
+      for (const freeze of freezes) {
+        if (signal?.aborted || !(await freezeIsComplete(pool, freeze.id)) || !(await settleSkipped(freeze, done, signal))) continue;
+        if (!(await inTransaction(pool, (tx) => freezeSettle(tx, freeze.id)))) continue;
+        skippedDone.delete(freeze.id);
+        done.freezes.push(freeze.id);
       }
       done.more = reached !== '' && done.jobs > 0;
       return done;
@@ -139,6 +158,11 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
 }
 
 export type FreezeSettlement = ReturnType<typeof createFreezeSettlement>;
+
+type Over = ReadonlyMap<string, OverFreeze>;
+
+const slotsByJob = (rows: readonly JobSlot[]): Map<string, Date[]> =>
+  new Map([...Map.groupBy(rows, ({ job_id }) => job_id)].map(([id, of]) => [id, of.map(({ slot }) => slot)]));
 
 /** From the beginning of a job's first stretch to the end of its last. */
 function extentOf(ranges: readonly FrozenRange[]): { jobId: string; from: Date; to: Date } {

@@ -155,15 +155,6 @@ export async function freezeUpdate(
   return toStored(rows[0]!);
 }
 
-/** Stretches that this freeze has opened end with it at the latest: what comes later is no longer swallowed. */
-export async function rangesEndBy(database: Queryable, id: string, end: Date): Promise<number> {
-  const { rowCount } = await database.query(
-    `UPDATE slot_ranges g SET to_at = greatest(g.from_at, $2) WHERE g.freeze_id = $1 AND g.settled_at IS NULL AND (g.to_at IS NULL OR g.to_at > $2)`,
-    [id, end],
-  );
-  return rowCount ?? 0;
-}
-
 export async function freezeDelete(tx: Transaction, team: string, id: string): Promise<void> {
   await tx.query('DELETE FROM freezes WHERE id = $2 AND team = $1', [team, id]);
 }

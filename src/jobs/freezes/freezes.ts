@@ -32,7 +32,6 @@ import {
   freezesList,
   freezeUpdate,
   freezeView,
-  rangesEndBy,
   type StoredFreeze,
 } from './freeze-store.ts';
 import { resolveTargets } from './freeze-targets.ts';
@@ -107,8 +106,6 @@ export function createFreezes({ pool }: { pool: Pool }) {
     changed: Partial<StoredFreeze>,
   ): Promise<StoredFreeze> {
     const after = await freezeUpdate(tx, caller.team, freeze.id, { ...freeze, ...changed });
-    const end = after.endedAt ?? after.to;
-    if (end) await rangesEndBy(tx, freeze.id, end);
     await auditInsert(tx, caller, {
       action,
       subjectKind: 'freeze',

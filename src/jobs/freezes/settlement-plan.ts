@@ -1,11 +1,10 @@
 /**
- * What a job's frozen stretches come to when its freezes are over: which slots lie in them and in nothing else, and which of them its catch-up policy wants. Admit wrote a stretch
- * at the first slot it swallowed; it is exact only now: a job may have left the freeze's scope and come back, or another reason may have been first.
+ * What a job's frozen stretches come to when its freezes are over: which slots lie in them and in nothing else, and which of them its catch-up policy wants. Admit grows a stretch
+ * with each slot it swallows; slots may have come to it in any order, so that only now they are counted by the oracle, and what has another fate is left out.
  */
 import { slotsBetween } from '../time/oracle.ts';
 import type { Timing } from '../time/timing.ts';
-import type { FrozenRange, JobState, MembershipSince, OtherFate, SettledRange } from './settlement-store.ts';
-import { countSlots } from './swallowed-slots.ts';
+import type { FrozenRange, JobState, MembershipSince, SettledRange } from './settlement-store.ts';
 
 /** Slots of one stretch that are counted, or told apart one by one; of more nobody knows how many they are. */
 const COUNTED_AT_MOST = 1_000_000;
@@ -20,7 +19,12 @@ export type JobFacts = {
   ranges: readonly FrozenRange[];
   memberships: readonly MembershipSince[];
   timingOf: (hash: string) => Timing | undefined;
-  rows: readonly OtherFate[];
+  /** Slots in these stretches that have rows of their own. */
+  rows: readonly Date[];
+  /** Slots that were lost one by one. */
+  skipped: readonly Date[];
+  /** When the last of its freezes was over. */
+  end: Date;
   others: readonly { from: Date; to: Date | null }[];
 };
 export type JobPlan = {
@@ -75,7 +79,7 @@ function stretchesOf(facts: JobFacts, from: Date, to: Date): { from: Date; to: D
 
 /** Says of a slot whether something else tells it; null: nothing else does of any. */
 function othersIn({ rows, others }: JobFacts, from: Date, to: Date): ((slot: Date) => boolean) | null {
-  const own = new Set(rows.filter(({ slot }) => slot >= from && slot < to).map(({ slot }) => slot.getTime()));
+  const own = new Set(rows.filter((slot) => slot >= from && slot < to).map((slot) => slot.getTime()));
   const over = others.filter((other) => other.from < to && (other.to === null || other.to > from));
   if (own.size === 0 && over.length === 0) return null;
   return (slot) => own.has(slot.getTime()) || over.some((other) => other.from <= slot && (other.to === null || slot < other.to));
@@ -85,11 +89,24 @@ function countIn({ memberships, timingOf }: JobFacts, from: Date, to: Date): num
   let count = 0;
   for (const member of memberships) {
     const timing = timingOf(member.timing_hash);
-    const counted = timing && countSlots(timing, later(from, member.from), earlier(to, member.to), COUNTED_AT_MOST);
+    const counted = timing ? countSlots(timing, later(from, member.from), earlier(to, member.to)) : 0;
     if (counted === null) return null;
-    count += counted?.count ?? 0;
+    count += counted;
   }
   return count;
+}
+
+/** How many slots lie in [from, until); null: too many to count. */
+function countSlots(timing: Timing, from: Date, until: Date): number | null {
+  if (from >= until) return 0;
+  const [interval] = timing.intervals;
+  if (interval && timing.intervals.length === 1 && timing.calendars.length === 0) {
+    const { everyS, offsetS } = interval;
+    const before = (moment: Date) => Math.floor((Math.ceil(moment.getTime() / 1_000) - 1 - offsetS) / everyS);
+    return before(until) - before(from);
+  }
+  const count = slotsBetween(timing, new Date(from.getTime() - 1), new Date(until.getTime() - 1), COUNTED_AT_MOST + 1).length;
+  return count > COUNTED_AT_MOST ? null : count;
 }
 
 /** The earliest of the job's slots with from <= slot < to. */
@@ -107,17 +124,19 @@ function slotsIn({ memberships, timingOf }: JobFacts, from: Date, to: Date, most
 
 /** What the job's policy wants of the slots that were swallowed: its window reaches back from the end of the freeze. */
 function catchUpOf(facts: JobFacts, settled: JobPlan['settled']): Date[] {
-  const { job, ranges, rows } = facts;
+  const { job, skipped, end } = facts;
   if (job.catch_up === 'none') return [];
   const most = job.catch_up === 'last' ? LOOKED_AT_FOR_LAST : CAUGHT_UP_AT_MOST;
-  const end = Math.max(...ranges.map(({ to }) => to.getTime()));
-  const since = new Date(end - Number(job.catch_up_window_ms));
-  const slots = rows.filter(({ frozen, slot }) => frozen && slot >= since).map(({ slot }) => slot);
+  const since = new Date(end.getTime() - Number(job.catch_up_window_ms));
+  const slots = new Set(skipped.filter((slot) => slot >= since).map((slot) => slot.getTime()));
   for (const { from, to } of settled.toReversed()) {
-    if (to <= since || slots.length >= most) break;
-    for (const slot of slotsIn(facts, later(from, since), to, COUNTED_AT_MOST).slice(-most)) slots.push(slot);
+    if (to <= since || slots.size >= most) break;
+    for (const slot of slotsIn(facts, later(from, since), to, COUNTED_AT_MOST).slice(-most)) slots.add(slot.getTime());
   }
-  return slots.sort((a, b) => a.getTime() - b.getTime()).slice(-most);
+  return [...slots]
+    .sort((a, b) => a - b)
+    .slice(-most)
+    .map((ms) => new Date(ms));
 }
 
 const later = (a: Date, b: Date): Date => (a > b ? a : b);

@@ -1,32 +1,15 @@
 /** Statements by which freezes that are over are settled. They read every team: the controller serves all. */
 import type { Queryable, Transaction } from '../../postgres.ts';
 
-/** A job with stretches of freezes that are over. */
-export type JobToSettle = { team: string; job_id: string };
-
-/** Freezes that are over and not settled, oldest first, and when they were over. */
-export async function freezesOver(database: Queryable): Promise<{ id: string; end: Date }[]> {
-  const { rows } = await database.query<{ id: string; end: Date }>({
-    name: 'freezes-over',
-    text: `SELECT f.id, freeze_end(f) AS end FROM freezes f WHERE f.settled_at IS NULL AND freeze_end(f) <= clock_timestamp() ORDER BY freeze_end(f), f.id`,
-  });
-  return rows;
-}
-
 /** Jobs with stretches of these freezes, in the order of their ids. @param after the last one seen. */
-export async function jobsToSettle(
-  database: Queryable,
-  freezeIds: readonly string[],
-  after: string,
-  limit: number,
-): Promise<JobToSettle[]> {
-  const { rows } = await database.query<JobToSettle>({
+export async function jobsToSettle(database: Queryable, freezeIds: readonly string[], after: string, limit: number): Promise<string[]> {
+  const { rows } = await database.query<{ job_id: string }>({
     name: 'freeze-jobs-to-settle',
-    text: `SELECT DISTINCT g.job_id, g.team FROM slot_ranges g
+    text: `SELECT DISTINCT g.job_id FROM slot_ranges g
             WHERE g.freeze_id = ANY ($1::text[]) AND g.settled_at IS NULL AND g.job_id > $2 ORDER BY g.job_id LIMIT $3`,
     values: [freezeIds, after, limit],
   });
-  return rows;
+  return rows.map(({ job_id }) => job_id);
 }
 
 /** What is looked at before a job is settled: it is free when no freeze holds it any more. */
@@ -63,15 +46,15 @@ export async function jobsForSettling(tx: Transaction, jobIds: readonly string[]
 /** A stretch as admit wrote it. */
 export type FrozenRange = { job_id: string; freeze_id: string; key: string; from: Date; to: Date; reason: string | null };
 
-/** The unsettled stretches of jobs whose freeze is over, by job and beginning. `key`: from_at to the microsecond. */
-export async function rangesToSettle(database: Queryable, jobIds: readonly string[]): Promise<FrozenRange[]> {
+/** The unsettled stretches of jobs that these freezes have made, which are over, by job and beginning. `key`: from_at to the microsecond. */
+export async function rangesToSettle(database: Queryable, freezeIds: readonly string[], jobIds: readonly string[]): Promise<FrozenRange[]> {
   const { rows } = await database.query<FrozenRange>({
     name: 'freeze-ranges-to-settle',
     text: `SELECT g.job_id, g.freeze_id, g.from_at::text AS key, g.from_at AS from, least(coalesce(g.to_at, 'infinity'), freeze_end(f)) AS to, f.reason
              FROM slot_ranges g JOIN freezes f ON f.id = g.freeze_id
-            WHERE g.job_id = ANY ($1::text[]) AND g.freeze_id IS NOT NULL AND g.settled_at IS NULL AND freeze_end(f) <= clock_timestamp()
+            WHERE g.freeze_id = ANY ($1::text[]) AND g.job_id = ANY ($2::text[]) AND g.settled_at IS NULL AND freeze_end(f) <= clock_timestamp()
             ORDER BY g.job_id, g.from_at`,
-    values: [jobIds],
+    values: [freezeIds, jobIds],
   });
   return rows;
 }
@@ -101,22 +84,45 @@ export async function membershipsBetween(
   return rows;
 }
 
-/** A slot of such a stretch that the ledger knows otherwise: `frozen` by a row of its own, or not swallowed at all. */
-export type OtherFate = { job_id: string; slot: Date; frozen: boolean };
+export type JobSlot = { job_id: string; slot: Date };
 
 /** Slots between two moments that have rows of their own. */
-export async function slotsWithRow(database: Queryable, ranges: readonly { jobId: string; from: Date; to: Date }[]): Promise<OtherFate[]> {
-  const { rows } = await database.query<OtherFate>({
+export async function slotsWithRow(database: Queryable, ranges: readonly { jobId: string; from: Date; to: Date }[]): Promise<JobSlot[]> {
+  const { rows } = await database.query<JobSlot>({
     name: 'freeze-slots-with-row',
-    text: `SELECT u.id AS job_id, e.slot, e.frozen
+    text: `SELECT u.id AS job_id, e.slot
              FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS u (id, from_at, to_at)
             CROSS JOIN LATERAL (
-              SELECT e.slot, e.status = 'skipped' AND e.reason = 'frozen' AS frozen FROM job_executions e
+              SELECT e.slot FROM job_executions e
                WHERE e.job_id = u.id AND e.partition_at >= u.from_at AND e.partition_at < u.to_at AND e.trigger = 'schedule'
                ORDER BY e.partition_at DESC, e.id DESC LIMIT 100000) e`,
     values: [ranges.map((range) => range.jobId), ranges.map((range) => range.from), ranges.map((range) => range.to)],
   });
   return rows;
+}
+
+/** Slots of jobs that were due before a freeze and came in it: they have rows of their own, and are lost like those in its stretches. */
+export async function slotsSkipped(database: Queryable, freezeIds: readonly string[], jobIds: readonly string[]): Promise<JobSlot[]> {
+  const { rows } = await database.query<JobSlot>({
+    name: 'freeze-slots-skipped',
+    text: `SELECT e.job_id, e.slot FROM job_executions e
+            WHERE e.freeze_id = ANY ($1::text[]) AND e.job_id = ANY ($2::text[]) AND e.status = 'skipped' AND e.trigger = 'schedule'`,
+    values: [freezeIds, jobIds],
+  });
+  return rows;
+}
+
+/** Jobs that have lost such slots, and no stretch. */
+export async function jobsOfSkipped(database: Queryable, freezeId: string): Promise<string[]> {
+  const { rows } = await database.query<{ job_id: string }>({
+    name: 'freeze-jobs-of-skipped',
+    text: `SELECT DISTINCT e.job_id FROM job_executions e
+            WHERE e.freeze_id = $1 AND e.status = 'skipped' AND e.trigger = 'schedule'
+              AND NOT EXISTS (SELECT 1 FROM slot_ranges g WHERE g.freeze_id = $1 AND g.job_id = e.job_id)
+            ORDER BY e.job_id`,
+    values: [freezeId],
+  });
+  return rows.map(({ job_id }) => job_id);
 }
 
 /** Stretches of the same jobs that have another reason: what lies in them is told there. */
@@ -195,35 +201,4 @@ export async function rangesSettle(
         fresh.map(({ operation }) => operation),
       ],
     });
-}
-
-/**
- * Settles a freeze of which no stretch is left, and none can come: no clock of a job that it covers has a slot of its time that nobody has admitted.
- * @returns false: not yet.
- */
-export async function freezeSettle(tx: Transaction, id: string): Promise<boolean> {
-  const locked = await tx.query(
-    `SELECT 1 FROM freezes f WHERE f.id = $1 AND f.settled_at IS NULL AND freeze_end(f) <= clock_timestamp() FOR UPDATE`,
-    [id],
-  );
-  if (locked.rowCount !== 1) return false;
-  const settled = await tx.query(
-    `UPDATE freezes f SET settled_at = clock_timestamp(), updated_at = clock_timestamp()
-      WHERE f.id = $1
-        AND NOT EXISTS (SELECT 1 FROM slot_ranges g WHERE g.freeze_id = f.id AND g.settled_at IS NULL)
-        AND NOT EXISTS (
-          SELECT 1 FROM clocks c JOIN clock_members m ON m.clock_id = c.id AND m.valid_from < freeze_end(f) AND m.valid_to > f.from_at JOIN jobs j ON j.id = m.job_id
-           WHERE c.deleted_at IS NULL AND (c.team = f.team OR f.scope = 'global') AND freeze_covers(f, j) AND NOT ${ADMITTED_UNTIL('least(m.valid_to, freeze_end(f))')})`,
-    [id],
-  );
-  if (settled.rowCount !== 1) return false;
-  await tx.query(
-    `INSERT INTO audit_events (team, actor, action, subject_kind, subject_id, after)
-     SELECT f.team, 'almanac', 'freeze.settled', 'freeze', f.id,
-            (SELECT json_build_object('jobs', count(DISTINCT g.job_id), 'slots', sum(g.count), 'catchUps', count(DISTINCT g.catch_up_operation))
-               FROM slot_ranges g WHERE g.freeze_id = f.id)
-       FROM freezes f WHERE f.id = $1`,
-    [id],
-  );
-  return true;
 }

@@ -18,8 +18,8 @@ after(() => close());
 beforeEach(() => pool.query('UPDATE freezes SET settled_at = now() WHERE settled_at IS NULL'));
 
 const MINUTE_MS = 60_000;
-/** A whole minute, an hour ago: the freezes of these tests began then. */
-const start = Math.floor(Date.now() / MINUTE_MS) * MINUTE_MS - 60 * MINUTE_MS;
+/** A slot of every ten minutes, about an hour ago: the freezes of these tests began then. */
+const start = (Math.floor(Date.now() / (10 * MINUTE_MS)) - 6) * 10 * MINUTE_MS;
 const at = (minutes: number) => new Date(start + minutes * MINUTE_MS);
 
 async function freeze(from: number, to: number | null, { scope = 'team', targets = [] as string[] } = {}): Promise<string> {
@@ -48,6 +48,11 @@ const ran = (jobId: string, minute: number) =>
      VALUES ($1, $2, 'default', $3, 'a', 1, 'schedule', $1, $1, 'succeeded', 3, 3, 'default', 'dedicated', now())`,
     [at(minute), slotExecutionId(jobId, at(minute)), jobId],
   );
+/** A slot that came in the freeze although it was due before. */
+const skipped = async (jobId: string, minute: number, freezeId: string) => {
+  await ran(jobId, minute);
+  await pool.query(`UPDATE job_executions SET status = 'skipped', reason = 'frozen', freeze_id = $2 WHERE job_id = $1`, [jobId, freezeId]);
+};
 const minuteOf = (moment: Date) => (moment.getTime() - start) / MINUTE_MS;
 async function rangesOf(jobId: string): Promise<(number | null)[][]> {
   const { rows } = await pool.query(
@@ -106,10 +111,10 @@ describe('a freeze that is over', () => {
   test('waits until every slot of its time is known to have been admitted', async () => {
     const frozen = await freeze(0, 10);
     const [swallowed, unseen] = [await job({ catchUp: 'none' }), await job({ catchUp: 'none' })];
-    await swallow(swallowed.id, frozen, 0);
+    await swallow(swallowed.id, frozen, 0, 10);
     await pool.query('UPDATE clocks SET checked_until = $2, next_check_at = NULL WHERE id = ANY ($1)', [[swallowed.id, unseen.id], at(5)]);
     assert.deepEqual((await settlement.settle()).jobs, 0);
-    assert.deepEqual(await rangesOf(swallowed.id), [[0, 10, -1]], 'what comes after it is not swallowed any more');
+    assert.deepEqual(await rangesOf(swallowed.id), [[0, 10, -1]]);
     await pool.query('UPDATE clocks SET checked_until = $2 WHERE id = $1', [swallowed.id, at(10)]);
     assert.deepEqual([(await settlement.settle()).jobs, await settledAt(frozen)], [1, null], 'the other clock may still bring a slot');
     // its next slot is looked for after the end: none is left before
@@ -143,14 +148,26 @@ describe('catch-up after a freeze', () => {
     const frozen = await freeze(0, 10);
     const [single, paused, disabled] = [await job({ catchUp: 'all' }), await job({ catchUp: 'all' }), await job({ catchUp: 'all' })];
     for (const { id } of [single, paused, disabled]) await swallow(id, frozen, 0);
-    await ran(single.id, 2);
-    await pool.query(`UPDATE job_executions SET status = 'skipped', reason = 'frozen' WHERE job_id = $1`, [single.id]);
+    await skipped(single.id, 2, frozen);
     await pool.query('UPDATE job_runtime SET paused_at = now() WHERE job_id = $1', [paused.id]);
     await pool.query('UPDATE job_runtime SET enabled = false WHERE job_id = $1', [disabled.id]);
     await settlement.settle();
     assert.deepEqual(await caughtUp(single.id), [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]]);
     assert.deepEqual([await caughtUp(paused.id), await caughtUp(disabled.id)], [[], []]);
     assert.deepEqual(await rangesOf(paused.id), [[0, 10, 10]]);
+  });
+
+  test('comes for a job of which only single slots were lost too, once, and when no freeze holds it any more', async () => {
+    const [first, second] = [await job({ catchUp: 'last' }), await job({ catchUp: 'all' })];
+    const frozen = await freeze(0, 10, { scope: 'jobs', targets: [first.id, second.id] });
+    const other = await freeze(5, null, { scope: 'jobs', targets: [second.id] });
+    await skipped(first.id, -1, frozen);
+    await skipped(second.id, -1, frozen);
+    for (let look = 0; look < 2; look += 1) assert.deepEqual((await settlement.settle()).freezes, []);
+    assert.deepEqual([await caughtUp(first.id), await caughtUp(second.id)], [[[-1]], []]);
+    await pool.query('UPDATE freezes SET ended_at = $2 WHERE id = $1', [other, at(20)]);
+    assert.deepEqual((await settlement.settle()).freezes, [frozen, other]);
+    assert.deepEqual([await caughtUp(first.id), await caughtUp(second.id)], [[[-1]], [[-1]]]);
   });
 
   test('comes once, after the last of the freezes that overlap', async () => {
@@ -191,6 +208,7 @@ describe('catch-up after a freeze', () => {
     ]);
     assert.equal(half[0].count, 25, 'whole jobs are left behind');
     await Promise.all([settlement.settle(), createFreezeSettlement({ pool, backfills }).settle()]);
+    await settlement.settle();
     for (const { id } of jobs) assert.deepEqual([await caughtUp(id), await rangesOf(id)], [[[9]], [[0, 10, 10]]]);
     assert.ok(await settledAt(frozen));
   });
