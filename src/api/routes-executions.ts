@@ -12,18 +12,20 @@ import { pageQuery, repeatable } from './query.ts';
 import { type Call, type Reply, reply } from './request.ts';
 import { type RouteSpec, type RoutesOfGroup, route } from './route.ts';
 
-const filters = {
+/** What lists of executions can be narrowed by. */
+export const executionFilters = {
   status: repeatable(z.enum(EXECUTION_STATUSES)).optional(),
   trigger: repeatable(z.enum(EXECUTION_TRIGGERS)).optional(),
   queue: z.string().max(100).optional(),
   reason: z.string().max(100).optional().meta({ description: 'Why a slot was skipped, e.g. `paused`' }),
+  operation: z.string().max(100).optional().meta({ description: 'Id of the backfill or bulk operation that asked for them' }),
   from: instantSchema.optional().meta({ description: 'Slot, or creation when there is no slot: from this time on' }),
   to: instantSchema.optional().meta({ description: 'Before this time' }),
 };
-const ofJobQuery = z.object({ ...pageQuery, ...filters });
+const ofJobQuery = z.object({ ...pageQuery, ...executionFilters });
 const searchQuery = z.object({
   ...pageQuery,
-  ...filters,
+  ...executionFilters,
   jobId: z.string().max(200).optional(),
   q: z.string().max(200).optional().meta({ description: "Part of the job's name, in any case" }),
 });

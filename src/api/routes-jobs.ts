@@ -15,8 +15,8 @@ import { type RouteSpec, type RoutesOfGroup, route } from './route.ts';
 import { createBatchRoutes } from './routes-batch.ts';
 
 const text = z.string().max(200);
-const listQuery = z.object({
-  ...pageQuery,
+/** What the list of jobs can be narrowed by. */
+export const jobFilters = {
   state: z.enum(JOB_STATES).optional(),
   team: text.optional(),
   service: text.optional(),
@@ -26,8 +26,8 @@ const listQuery = z.object({
   createdBy: text.optional(),
   lastOutcome: z.enum(TERMINAL_STATUSES).optional(),
   q: text.optional().meta({ description: 'Part of the name, in any case' }),
-  sort: z.enum(JOB_SORTS).default('-createdAt'),
-});
+};
+const listQuery = z.object({ ...pageQuery, ...jobFilters, sort: z.enum(JOB_SORTS).default('-createdAt') });
 
 const EXAMPLE = {
   name: 'nightly-invoices',

@@ -2,23 +2,38 @@
 import type { Queryable } from '../postgres.ts';
 import { EXECUTION_COLUMNS, type ExecutionRow } from './execution-view.ts';
 
-export type ExecutionQuery = {
-  team: string;
+export type ExecutionFilter = {
   jobId?: string | undefined;
   status?: readonly string[] | undefined;
   trigger?: readonly string[] | undefined;
   queue?: string | undefined;
   reason?: string | undefined;
+  /** The backfill or bulk operation that asked for them. */
+  operation?: string | undefined;
   /** Half-open range of slot or creation time, by which executions are kept. */
   from?: Date | undefined;
   to?: Date | undefined;
   /** Substring of the job's name, any case. */
   q?: string | undefined;
-  limit: number;
-  after?: ExecutionKey | undefined;
 };
+export type ExecutionQuery = ExecutionFilter & { team: string; limit: number; after?: ExecutionKey | undefined };
 /** Where a page ended: time and id, newest first. Both never change, so pages neither repeat nor lose rows while executions run. */
 export type ExecutionKey = { at: string; id: string };
+
+/** Which of a team's executions are meant, as conditions on `job_executions e`. `value` takes a value and answers its place. */
+export function executionConditions(team: string, query: ExecutionFilter, value: (given: unknown) => string): string[] {
+  const where = [`e.team = ${value(team)}`];
+  if (query.jobId) where.push(`e.job_id = ${value(query.jobId)}`);
+  if (query.status) where.push(`e.status = ANY(${value(query.status)})`);
+  if (query.trigger) where.push(`e.trigger = ANY(${value(query.trigger)})`);
+  if (query.queue) where.push(`e.queue = ${value(query.queue)}`);
+  if (query.reason) where.push(`e.reason = ${value(query.reason)}`);
+  if (query.operation) where.push(`e.operation_id = ${value(query.operation)}`);
+  if (query.from) where.push(`e.partition_at >= ${value(query.from)}`);
+  if (query.to) where.push(`e.partition_at < ${value(query.to)}`);
+  if (query.q) where.push(`e.job_name ILIKE ${value(`%${query.q.replaceAll(/[\\%_]/g, '\\$&')}%`)}`);
+  return where;
+}
 
 /** A page of executions, newest first. */
 export async function findExecutions(
@@ -27,15 +42,7 @@ export async function findExecutions(
 ): Promise<{ rows: ExecutionRow[]; next: ExecutionKey | null }> {
   const values: unknown[] = [];
   const value = (given: unknown) => `$${values.push(given)}`;
-  const where = [`e.team = ${value(query.team)}`];
-  if (query.jobId) where.push(`e.job_id = ${value(query.jobId)}`);
-  if (query.status) where.push(`e.status = ANY(${value(query.status)})`);
-  if (query.trigger) where.push(`e.trigger = ANY(${value(query.trigger)})`);
-  if (query.queue) where.push(`e.queue = ${value(query.queue)}`);
-  if (query.reason) where.push(`e.reason = ${value(query.reason)}`);
-  if (query.from) where.push(`e.partition_at >= ${value(query.from)}`);
-  if (query.to) where.push(`e.partition_at < ${value(query.to)}`);
-  if (query.q) where.push(`e.job_name ILIKE ${value(`%${query.q.replaceAll(/[\\%_]/g, '\\$&')}%`)}`);
+  const where = executionConditions(query.team, query, value);
   if (query.after) {
     const at = value(query.after.at);
     where.push(`e.partition_at <= ${at}::timestamptz AND (e.partition_at, e.id) < (${at}::timestamptz, ${value(query.after.id)})`);

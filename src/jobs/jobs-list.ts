@@ -12,7 +12,7 @@ export type JobSort = (typeof JOB_SORTS)[number];
 /** Sort column (as Postgres writes it; null for a job without a next run) and id of the last item of a page. */
 export type CursorKey = { value: string | null; id: string };
 
-export type JobQuery = {
+export type JobFilter = {
   state?: string | undefined;
   team?: string | undefined;
   service?: string | undefined;
@@ -24,10 +24,8 @@ export type JobQuery = {
   lastOutcome?: string | undefined;
   /** Part of the name, in any case. */
   q?: string | undefined;
-  sort: JobSort;
-  limit: number;
-  after?: CursorKey | undefined;
 };
+export type JobQuery = JobFilter & { sort: JobSort; limit: number; after?: CursorKey | undefined };
 
 export type JobPage = { itemsJson: string[]; next: CursorKey | null };
 
@@ -61,10 +59,8 @@ const likePattern = (text: string) => `%${text.replaceAll(/[\\%_]/g, '\\$&')}%`;
 
 type Built = { text: string; values: unknown[] };
 
-/** The statement of one page. Its text depends on which filters are there, never on their values, so that it is planned once. */
-export function jobsListStatement(team: string, query: JobQuery): Built {
-  const values: unknown[] = [];
-  const bind = (value: unknown, type: string) => `$${values.push(value)}::${type}`;
+/** Which of a team's jobs are meant, as conditions on `jobs j` and `job_runtime r`. `bind` takes a value and its type, and answers its place. */
+export function jobConditions(team: string, query: JobFilter, bind: (value: unknown, type: string) => string): string[] {
   const where = [`j.team = ${bind(team, 'text')}`];
   where.push(query.state === 'deleting' ? 'j.deleted_at IS NOT NULL' : 'j.deleted_at IS NULL');
   if (query.state !== undefined && query.state !== 'deleting') where.push(stateIs(query.state, bind(query.state, 'text')));
@@ -80,6 +76,14 @@ export function jobsListStatement(team: string, query: JobQuery): Built {
     if (colon < 0) where.push(`j.tags ? ${bind(tag, 'text')}`);
     else where.push(`j.tags ->> ${bind(tag.slice(0, colon), 'text')} = ${bind(tag.slice(colon + 1), 'text')}`);
   }
+  return where;
+}
+
+/** The statement of one page. Its text depends on which filters are there, never on their values, so that it is planned once. */
+export function jobsListStatement(team: string, query: JobQuery): Built {
+  const values: unknown[] = [];
+  const bind = (value: unknown, type: string) => `$${values.push(value)}::${type}`;
+  const where = jobConditions(team, query, bind);
 
   const descending = query.sort.startsWith('-');
   const field = (descending ? query.sort.slice(1) : query.sort) as keyof typeof SORT_COLUMNS;
