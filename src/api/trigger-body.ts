@@ -4,6 +4,7 @@ import { type FieldError, JobError } from '../jobs/errors.ts';
 import { EXECUTION_STATUSES } from '../jobs/execution-view.ts';
 import { strictShape } from '../jobs/job-issues.ts';
 import { durationMs, durationSchema } from '../jobs/time/duration.ts';
+import type { TriggerWishes } from '../jobs/trigger-wishes.ts';
 import { parseActionBody } from './action-body.ts';
 
 const LONGEST_TIMEOUT_MS = 7 * 86_400_000;
@@ -24,8 +25,26 @@ export const triggerSchema = strictShape(
           "One execution for each, all of them or none; instead of `input`. The job's `overlap` decides about them in their order: with `skip` (the default) the first may run and the others are skipped, so a job that takes many inputs wants `allow_all` or `buffer_all`",
       }),
     timeout: durationSchema.optional().meta({ description: "One attempt; default: the job's" }),
+    priority: z
+      .int({ error: 'must be a whole number from 1 (most urgent) to 5' })
+      .min(1, 'must be at least 1')
+      .max(5, 'must be at most 5')
+      .optional()
+      .meta({ description: "1 is the most urgent; default: the job's" }),
+    queue: z
+      .string({ error: 'must be the name of a queue' })
+      .max(100, 'has more than 100 characters')
+      .optional()
+      .meta({ description: "Whose workers run it; one of those that categories are sent to, or `default`; default: the job's" }),
+    label: z
+      .string({ error: 'must be a string' })
+      .trim()
+      .min(1, 'must not be empty; leave it out')
+      .max(200, 'has more than 200 characters')
+      .optional()
+      .meta({ description: 'What for; shown with the execution' }),
   },
-  'input or inputs, and timeout, all optional',
+  'input or inputs, timeout, priority, queue and label, all optional',
 ).meta({ id: 'Trigger' });
 
 /** The short answer to `inputs`. */
@@ -39,11 +58,11 @@ export const acceptedBatchSchema = z
   })
   .meta({ id: 'AcceptedBatch' });
 
-export type TriggerBody = { input: unknown; hasInput: boolean; inputs: unknown[] | undefined; timeoutMs: number | undefined };
+export type TriggerBody = TriggerWishes & { input: unknown; hasInput: boolean; inputs: unknown[] | undefined };
 
 /** @throws JobError `invalid` naming each place. */
 export function triggerOf(body: unknown, inputLimitBytes: number): TriggerBody {
-  const { input, inputs, timeout } = parseActionBody(triggerSchema, body, 'trigger');
+  const { input, inputs, timeout, priority, queue, label } = parseActionBody(triggerSchema, body, 'trigger');
   const hasInput = input !== undefined;
   const errors: FieldError[] = [];
   const check = (value: unknown, path: string): void => {
@@ -60,5 +79,5 @@ export function triggerOf(body: unknown, inputLimitBytes: number): TriggerBody {
     errors.push({ path: '/timeout', message: `${timeout} is out of range; write 100ms to 7d`, code: 'out_of_range' });
   if (errors.length > 0)
     throw new JobError('invalid', 'invalid_trigger', `The trigger is not valid: ${errors[0]?.path} ${errors[0]?.message}.`, { errors });
-  return { input, hasInput, inputs, timeoutMs };
+  return { input, hasInput, inputs, timeoutMs, priority, queue, label };
 }

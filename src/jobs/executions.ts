@@ -23,9 +23,10 @@ import { type ExecutionRow, type ExecutionView, executionView, TERMINAL_STATUSES
 import type { IdempotencyContext } from './idempotency.ts';
 import { isJobId, jobIdOf, partitionAtOf } from './ids.ts';
 import { jobNotFound } from './job-errors.ts';
+import { createTriggerWishes, type TriggerWishes } from './trigger-wishes.ts';
 
 export type ExecutionsDeps = { pool: Pool; temporal: Client; log: Log; config: Config; starter: Starter };
-export type TriggerRequest = { input?: unknown; hasInput: boolean; timeoutMs?: number | undefined };
+export type TriggerRequest = TriggerWishes & { input?: unknown; hasInput: boolean };
 export type Executions = ReturnType<typeof createExecutions>;
 
 const RETRYABLE = new Set(['failed', 'timed_out', 'cancelled', 'terminated']);
@@ -34,6 +35,7 @@ const LONGEST_POLL_MS = 400;
 export function createExecutions({ pool, temporal, log, config, starter }: ExecutionsDeps) {
   const view = (row: ExecutionRow): ExecutionView => executionView(row, config);
   const request = createExecutionRequests({ pool, config, starter });
+  const wishesOf = createTriggerWishes(config);
 
   /** One row by job and execution id; another team's, another job's and a made-up one are all "not found". */
   async function find(
@@ -67,12 +69,7 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
     idempotency?: IdempotencyContext,
   ): Promise<ExecutionView> {
     if (!RETRYABLE.has(row.status)) {
-      throw new JobError(
-        'refused',
-        'not_failed',
-        `Execution ${row.id} is ${row.status}; only one that ended without success can be retried.`,
-        { extra: { status: row.status } },
-      );
+      throw notFailed(row);
     }
     return await request.one(caller, row.job_id, await retryOf(row, definition), idempotency);
   }
@@ -89,14 +86,14 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
   }
 
   return {
-    /** @throws JobError `not_found`; `refused` (409) when the job is disabled, or paused with `blockManual`. */
+    /** @throws JobError `not_found`; `invalid` when there is no such queue; `refused` (409) as `createExecutionRequests` says. */
     async trigger(caller: Caller, idOrName: string, asked: TriggerRequest, idempotency?: IdempotencyContext): Promise<ExecutionView> {
       // admit finds a job by its id, or says that there is none
       const jobId = isJobId(idOrName) ? idOrName : (await jobOf(caller, idOrName)).id;
       return await request.one(
         caller,
         jobId,
-        { kind: 'manual', input: asked.input, hasInput: asked.hasInput, timeoutMs: asked.timeoutMs },
+        { ...wishesOf(asked), kind: 'manual', input: asked.input, hasInput: asked.hasInput },
         idempotency,
       );
     },
@@ -105,11 +102,12 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
     async triggerMany(
       caller: Caller,
       idOrName: string,
-      asked: { inputs: readonly unknown[]; timeoutMs?: number | undefined },
+      asked: TriggerWishes & { inputs: readonly unknown[] },
       idempotency?: IdempotencyContext,
     ): Promise<AcceptedBatch> {
       const jobId = isJobId(idOrName) ? idOrName : (await jobOf(caller, idOrName)).id;
-      const executions = asked.inputs.map((input) => ({ kind: 'batch' as const, input, hasInput: true, timeoutMs: asked.timeoutMs }));
+      const wishes = wishesOf(asked);
+      const executions = asked.inputs.map((input) => ({ ...wishes, kind: 'batch' as const, input, hasInput: true }));
       return await request.batch(caller, jobId, executions, idempotency);
     },
 
@@ -174,12 +172,7 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
       const rows = [];
       for (const id of new Set(asked.executionIds)) rows.push((await find(caller, job.id, id)).row);
       const unfit = rows.find((row) => !RETRYABLE.has(row.status));
-      if (unfit)
-        throw new JobError(
-          'refused',
-          'not_failed',
-          `Execution ${unfit.id} is ${unfit.status}; only one that ended without success can be retried.`,
-        );
+      if (unfit) throw notFailed(unfit);
       return await request.all(caller, job.id, await Promise.all(rows.map((row) => retryOf(row, asked.definition))), idempotency);
     },
 
@@ -240,6 +233,11 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
       [caller.team, caller.name, action, jobIdOf(execution), JSON.stringify({ execution }), caller.requestId],
     );
   }
+}
+
+function notFailed({ id, status }: ExecutionRow): JobError {
+  const sentence = `Execution ${id} is ${status}; only one that ended without success can be retried.`;
+  return new JobError('refused', 'not_failed', sentence, { extra: { status } });
 }
 
 function hasEnded(row: ExecutionRow): JobError {

@@ -52,6 +52,14 @@ export async function claimIdempotencyKey(tx: Transaction, context: IdempotencyC
 }
 
 /**
+ * For a write that is refused and yet leaves a row behind: it stores no answer, but must not stand beside one that the key has already.
+ * @throws IdempotencyKeyTaken as `claimIdempotencyKey`.
+ */
+export async function leaveIdempotencyKey(tx: Transaction, context: IdempotencyContext | undefined): Promise<void> {
+  if (context && (await readKey(tx, context))) throw new IdempotencyKeyTaken(`the idempotency key ${context.key} has an answer`);
+}
+
+/**
  * Stores the final answer, unless another has become final meanwhile.
  * @returns the answer that counts: `response`, or what others with this key have been given already.
  */

@@ -39,6 +39,25 @@ export function acceptedOrRefused(jobId: string, admitted: AdmittedTrigger): Acc
   }
 }
 
+/** Why what has come in the way of another of its job does not run; the row is there all the same, and says so too. */
+export function overlapRefusal(asked: TriggerQuestion, { verdict, blocker, job_name: jobName }: AcceptedTrigger): JobError {
+  const name = JSON.stringify(jobName);
+  const other = blocker?.executionId ?? null;
+  const extra = { executionId: other, skippedId: asked.id };
+  if (verdict === 'buffer_dropped')
+    return new JobError(
+      'refused',
+      'buffer_full',
+      `So many executions of job ${name} wait that none is added; try again when some have ended.`,
+      {
+        extra,
+      },
+    );
+  const which = other ? `execution ${other}` : 'an execution that has just ended';
+  const sentence = `Job ${name} lets one run at a time, and ${which} was there first; wait for its end or cancel it, or set "overlap" to buffer_all or allow_all.`;
+  return new JobError('refused', 'overlap', sentence, { extra });
+}
+
 /** The row as it is now: what was asked and what admit has added. */
 export function requestedRow(asked: TriggerQuestion, admitted: AcceptedTrigger): ExecutionRow {
   const accepted = admitted.verdict === 'run' || admitted.verdict === 'wait';

@@ -52,7 +52,7 @@ export function overlapFacts(scene: () => Scene): void {
     const behind = gate();
     const made = await job(behind, { overlap: 'buffer_one' });
     const [first, second, third] = [await trigger(made), await trigger(made), await trigger(made)];
-    assert.deepEqual(endOf(await ended(made, third)), ['skipped', 'skipped_overlap']);
+    assert.deepEqual([...endOf(await ended(made, third)), third.refusedFor], ['skipped', 'skipped_overlap', first.id]);
     for (const execution of [first, second]) {
       await until('it is called', () => behind.calls.some((call) => call.execution === execution.id));
       behind.release();
@@ -135,6 +135,7 @@ const OUTCOMES: Record<(typeof POLICIES)[number], (scene: Scene, met: Met) => Pr
   async skip(scene, { job, gate, first, second }) {
     const row = await scene.ended(job, second);
     assert.deepEqual([...endOf(row), row.startedAt, row.attempt], ['skipped', 'skipped_overlap', null, 0]);
+    assert.equal(second.refusedFor, row.trigger === 'manual' ? first.id : undefined);
     gate.release();
     assert.equal((await scene.ended(job, first)).status, 'succeeded');
     assert.equal(gate.calls.length, 1);

@@ -26,6 +26,7 @@ export type Scene = {
   gate: () => Gate;
   /** Creates a job with this kind of dispatch that calls the address. */
   job: (target: Endpoint | object, more?: object) => Promise<Body>;
+  /** The execution; of one that is refused because another was first, its row and `refusedFor`, which is that other. */
   trigger: (job: Body, body?: object) => Promise<Body>;
   /** Triggers, and waits for the end. */
   run: (job: Body, body?: object) => Promise<Body>;
@@ -73,7 +74,11 @@ export async function openScene(kind: Kind): Promise<Scene> {
     assert.equal(got, status, text);
     return body;
   };
-  const trigger: Scene['trigger'] = (job, body) => ok(202, api.post(`/schedule/${job.id}/trigger`, body));
+  const trigger: Scene['trigger'] = async (job, body) => {
+    const answer = await api.post(`/schedule/${job.id}/trigger`, body);
+    if (answer.status !== 409 || answer.body.code !== 'overlap') return await ok(202, Promise.resolve(answer));
+    return { id: answer.body.skippedId, refusedFor: answer.body.executionId };
+  };
   const ended: Scene['ended'] = (job, execution) => almanac.finished(job.id, execution.id, 60_000);
   const slots: Scene['slots'] = async (job) =>
     (await ok(200, api.get(`/executions/${job.id}?trigger=schedule&limit=200`))).items.toReversed();

@@ -87,7 +87,7 @@ export function createLoad({
   async function trigger(job: AcknowledgedJob): Promise<void> {
     const key = randomUUID();
     const { body } = await client.send('POST', `/api/v1/schedule/${job.id}/trigger`, { input: { key } }, key);
-    ledger.triggers.push({ execution: String(body.id), job: job.id, key });
+    ledger.triggers.push({ execution: String(body.id ?? body.skippedId), job: job.id, key });
   }
 
   /** Several at once, so that they come in company. */

@@ -63,9 +63,9 @@ test('while Temporal is away every write is accepted and pending, reads work, an
   await pending(api.call('PATCH', '/jobs/disabled', { enabled: false }), 200);
   await pending(api.call('DELETE', '/jobs/removed'), 200);
   await pending(api.call('DELETE', '/schedule/unscheduled'), 200);
-  const triggered = [];
-  for (let n = 0; n < 5; n += 1) triggered.push((await accepted(api.post('/schedule/created/trigger'), 202)).id);
-  const overlapping = triggered.splice(1); // overlap is skip, and the first has not even started
+  const triggered = [(await accepted(api.post('/schedule/created/trigger'), 202)).id];
+  const overlapping: string[] = []; // overlap is skip, and the first has not even started
+  for (let n = 0; n < 4; n += 1) overlapping.push((await accepted(api.post('/schedule/created/trigger'), 409)).skippedId);
 
   assert.equal((await api.get('/jobs')).body.items.length, 8, 'without the removed one');
   assert.equal((await api.get('/jobs/moved')).body.nextRuns[0].slice(11), '04:30:00Z');

@@ -189,8 +189,9 @@ test('who asks again and again, faster than Temporal could follow, is in company
 test('two that come together but of which one is skipped are no company', async () => {
   const job = await poolableJob({ overlap: 'skip' });
   const { ask } = requests();
-  await Promise.all([ask.one(caller, job, PLAIN), ask.one(caller, job, PLAIN)]);
+  const [first, error] = await Promise.all([ask.one(caller, job, PLAIN), refused(ask.one(caller, job, PLAIN), 'refused', 'overlap')]);
   const rows = await rowsOf(job);
+  assert.deepEqual(error.extra, { executionId: first.id, skippedId: rows[1]!.id });
   assert.deepEqual(
     rows.map((row) => [row.dispatch, row.status, row.reason]),
     [
