@@ -16,6 +16,7 @@ test('a preview shows each run in UTC and in the zone', () => {
       { slot: '2026-11-21T03:45:00Z', local: '2026-11-21T09:30:00+05:45', due: '2026-11-21T03:45:00Z' },
       { slot: '2026-11-22T03:45:00Z', local: '2026-11-22T09:30:00+05:45', due: '2026-11-22T03:45:00Z' },
     ],
+    excluded: [],
     jitterOffset: '0s',
     warnings: [],
   });
