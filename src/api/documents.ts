@@ -86,7 +86,20 @@ export const scheduleViewSchema = z
 export const previewResultSchema = z
   .object({
     timezone: z.string(),
-    runs: z.array(z.object({ slot: time, local: z.string(), due: time })),
+    runs: z.array(
+      z.object({
+        slot: time,
+        local: z.string(),
+        due: time.meta({ description: "The slot and the job's own offset" }),
+        dst: z
+          .enum(['shifted', 'repeated'])
+          .optional()
+          .meta({ description: 'Its wall time does not exist that day, and it runs when the clocks have jumped; or its wall time comes twice' }),
+      }),
+    ),
+    skipped: z
+      .array(z.object({ slot: time, local: z.string(), dst: z.literal('skipped'), reason: z.enum(['dst_gap', 'dst_repeat']) }))
+      .meta({ description: 'Slots up to the last of the runs that dst leaves out, the first 100' }),
     excluded: z
       .array(z.object({ slot: time, local: z.string(), calendar: z.string() }))
       .meta({ description: 'Slots up to the last of the runs that a calendar stops, the first 100' }),

@@ -20,7 +20,7 @@ import { writePauses } from './operations/pauses.ts';
 import { catchUpAfterPause, type Resumed } from './operations/resume.ts';
 import { createScheduleStatus, type ScheduleStatus, type TaskQueueBacklog } from './schedules-status.ts';
 import { instantSchema } from './time/instant.ts';
-import { type Preview, type PreviewWarning, previewSchedule } from './time/preview.ts';
+import { MOST_PREVIEWED, type Preview, type PreviewWarning, previewSchedule } from './time/preview.ts';
 import { type Schedule, scheduleSchema } from './time/schedule-document.ts';
 
 /** A job's schedule as GET returns it. */
@@ -47,7 +47,7 @@ export type ScheduleView = {
 export const previewSchema = strictShape(
   {
     schedule: scheduleSchema,
-    count: z.int({ error: 'must be a whole number from 1 to 100' }).min(1).max(100).default(5),
+    count: z.int({ error: 'must be a whole number from 1 to 1000' }).min(1).max(MOST_PREVIEWED).default(5),
     from: instantSchema.optional().meta({ description: 'Runs after this time; default now' }),
   },
   'schedule, and optionally count and from',

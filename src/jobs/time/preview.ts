@@ -2,10 +2,10 @@
 
 import { isStopped, nextRunning, type StopRules } from '../calendars/slot-filter.ts';
 import { type DstNote, dstNotes } from './dst.ts';
-import { durationMs, formatDuration } from './duration.ts';
+import { formatDuration } from './duration.ts';
 import { formatInstant } from './instant.ts';
-import { jitterOffsetS } from './jitter.ts';
-import { nextSlots, type Window } from './oracle.ts';
+import { jitterOffsetS, spreadMs } from './jitter.ts';
+import { markKind, marksOf, nextSlots, verdictOf, type Window } from './oracle.ts';
 import type { Schedule } from './schedule-document.ts';
 import { onceAt, type Timing, timingOf } from './timing.ts';
 import { formatLocal } from './wall-time.ts';
@@ -13,14 +13,19 @@ import { zoneOf } from './zone.ts';
 
 /**
  * One coming run. `slot` is the nominal time in UTC, `local` the same with the zone's offset; `due` is when it starts: the slot plus the job's own jitter offset.
+ * `dst`: its wall time does not exist that day and it runs when the clocks have jumped, or its wall time comes twice that day.
  */
-export type PreviewRun = { slot: string; local: string; due: string };
+export type PreviewRun = { slot: string; local: string; due: string; dst?: 'shifted' | 'repeated' };
+/** A slot that the schedule's `dst` leaves out. */
+export type SkippedSlot = { slot: string; local: string; dst: 'skipped'; reason: 'dst_gap' | 'dst_repeat' };
 /** A slot that does not run because of a calendar. */
 export type ExcludedSlot = { slot: string; local: string; calendar: string };
 export type PreviewWarning = DstNote | { kind: 'no_runs' | 'jitter' | 'calendar'; message: string };
 export type Preview = {
   timezone: string;
   runs: PreviewRun[];
+  /** Slots up to the last of the runs that do not run because clocks change, the first 100. */
+  skipped: SkippedSlot[];
   /** Slots up to the last of the runs that calendars stop, the first 100. */
   excluded: ExcludedSlot[];
   /** This job's offset as a duration; null when there is jitter but no job yet to take it from. */
@@ -44,6 +49,8 @@ export type PreviewOptions = {
 };
 
 const MOST_EXCLUDED = 100;
+/** Looked through for those that do not run. */
+const MOST_MARKS = 2_000;
 
 /**
  * The next runs of a parsed schedule, with warnings for the days on which clocks change.
@@ -57,7 +64,7 @@ export function previewSchedule(schedule: Schedule, { jobId, from, count, create
   const window = windowOf(schedule);
   const slots = timing ? nextRunning(timing, from, count, window, schedule.dst ?? {}, rules) : onceSlots(schedule, createdAt, from);
   const ended = slots.length === count ? slots.at(-1)! : (rules?.to ?? from);
-  const jitterMs = schedule.jitter === undefined ? 0 : durationMs(schedule.jitter);
+  const jitterMs = spreadMs(schedule);
   const offsetS = jobId === undefined ? 0 : jitterOffsetS(jobId, jitterMs);
   return {
     timezone: schedule.timezone,
@@ -65,7 +72,9 @@ export function previewSchedule(schedule: Schedule, { jobId, from, count, create
       slot: formatInstant(slot),
       local: formatLocal(slot.getTime() / 1_000, zone),
       due: formatInstant(new Date(slot.getTime() + offsetS * 1_000)),
+      ...(timing ? dstOf(timing, slot) : {}),
     })),
+    skipped: timing ? skippedSlots(timing, schedule, from, slots.at(-1), slots.length === count) : [],
     excluded: timing && rules ? excludedSlots(timing, from, ended, count, schedule, rules) : [],
     jitterOffset: jitterMs > 0 && jobId === undefined ? null : formatDuration(offsetS * 1_000),
     warnings: [
@@ -91,6 +100,29 @@ function emptyWarnings(schedule: Schedule, slots: Date[]): PreviewWarning[] {
   if (slots.length > 0) return [];
   if (schedule.at !== undefined) return [{ kind: 'no_runs', message: `at ${schedule.at} is in the past; nothing will run` }];
   return [{ kind: 'no_runs', message: `no slot is left${schedule.endAt ? ` before endAt ${schedule.endAt}` : ''}; nothing will run` }];
+}
+
+function dstOf(timing: Timing, slot: Date): Pick<PreviewRun, 'dst'> {
+  const kind = markKind(timing, slot);
+  if (kind === null || kind === 'date' || kind === 'odd') return {};
+  return { dst: kind === 'gap' ? 'shifted' : 'repeated' };
+}
+
+/** A list that ended early says nothing about later, unless the schedule itself has ended. */
+function skippedSlots(timing: Timing, schedule: Schedule, from: Date, last: Date | undefined, isFull: boolean): SkippedSlot[] {
+  const { startAt, endAt } = windowOf(schedule);
+  const start = startAt && startAt > from ? new Date(startAt.getTime() - 1) : from;
+  const until = isFull ? last : (endAt ?? last);
+  if (!until) return [];
+  const zone = zoneOf(schedule.timezone);
+  return marksOf(timing, start, until, MOST_MARKS)
+    .flatMap(({ slot, kind }) => {
+      const reason = kind === 'odd' ? null : verdictOf(kind, schedule.dst ?? {});
+      return reason
+        ? [{ slot: formatInstant(slot), local: formatLocal(slot.getTime() / 1_000, zone), dst: 'skipped' as const, reason }]
+        : [];
+    })
+    .slice(0, MOST_EXCLUDED);
 }
 
 function excludedSlots(timing: Timing, from: Date, until: Date, count: number, schedule: Schedule, rules: StopRules): ExcludedSlot[] {

@@ -16,6 +16,7 @@ test('a preview shows each run in UTC and in the zone', () => {
       { slot: '2026-11-21T03:45:00Z', local: '2026-11-21T09:30:00+05:45', due: '2026-11-21T03:45:00Z' },
       { slot: '2026-11-22T03:45:00Z', local: '2026-11-22T09:30:00+05:45', due: '2026-11-22T03:45:00Z' },
     ],
+    skipped: [],
     excluded: [],
     jitterOffset: '0s',
     warnings: [],
@@ -45,6 +46,29 @@ test('the days on which clocks change are warned of, only when they matter', () 
   ]);
   assert.deepEqual(messages(preview({ cron: '30 12 * * *', timezone: 'Europe/Berlin' }, '2026-03-27T00:00:00Z')), []);
   assert.deepEqual(messages(preview({ every: '1h', timezone: 'Europe/Berlin' }, '2026-03-28T00:00:00Z', 100)), []);
+});
+
+test('days on which clocks change are marked at each run, and what is left out is shown', () => {
+  const days = (dst: ScheduleInput['dst'], from: string) => {
+    const { runs, skipped } = preview({ cron: '30 2 * * *', timezone: 'Europe/Berlin', dst }, from, 2);
+    return [runs.map((run) => `${run.local} ${run.dst ?? 'ordinary'}`), skipped.map((slot) => `${slot.local} ${slot.reason}`)];
+  };
+  assert.deepEqual(days(undefined, '2026-03-28T12:00:00Z'), [
+    ['2026-03-29T03:30:00+02:00 shifted', '2026-03-30T02:30:00+02:00 ordinary'],
+    [],
+  ]);
+  assert.deepEqual(days({ gap: 'skip' }, '2026-03-28T00:00:00Z'), [
+    ['2026-03-28T02:30:00+01:00 ordinary', '2026-03-30T02:30:00+02:00 ordinary'],
+    ['2026-03-29T03:30:00+02:00 dst_gap'],
+  ]);
+  assert.deepEqual(days({ repeat: 'last' }, '2026-10-24T12:00:00Z'), [
+    ['2026-10-25T02:30:00+01:00 repeated', '2026-10-26T02:30:00+01:00 ordinary'],
+    ['2026-10-25T02:30:00+02:00 dst_repeat'],
+  ]);
+  assert.deepEqual(days({ repeat: 'both' }, '2026-10-24T12:00:00Z')[0], [
+    '2026-10-25T02:30:00+02:00 repeated',
+    '2026-10-25T02:30:00+01:00 repeated',
+  ]);
 });
 
 test('a gap that swallows the only run of a window is warned of', () => {

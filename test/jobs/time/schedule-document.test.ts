@@ -35,9 +35,16 @@ test('a schedule parses to canonical texts, and that parses to itself', () => {
   assert.equal(scheduleSchema.parse({ every: '1s' }).timezone, 'UTC');
 });
 
-test('what comes with a later version is refused and not ignored', () => {
-  for (const key of ['include', 'exclude', 'calendar', 'dst'])
-    refused({ cron: '@daily', [key]: ['x'] }, new RegExp(`^/${key} ${key} is not supported yet`));
+test('dst belongs to what names times of day, spread and jitter are one thing', () => {
+  assert.deepEqual(problems({ cron: '@daily', dst: { gap: 'skip', repeat: 'both' } }), []);
+  refused({ every: '1h', dst: { gap: 'skip' } }, /^\/dst dst is about times of day.*leave dst out/);
+  refused({ at: '2026-12-01T10:00:00Z', dst: {} }, /dst can't stand beside at/);
+  refused({ cron: '@daily', dst: { gap: 'later' } }, /must be "skip" or "shift"/);
+  refused({ cron: '@daily', dst: { repaet: 'first' } }, /repaet/);
+  assert.deepEqual(problems({ cron: '@daily', spread: '10m' }), []);
+  refused({ cron: '@daily', spread: '10m', jitter: '5m' }, /^\/spread spread is another word for jitter; keep one/);
+  refused({ cron: '@daily', spread: '1.5s' }, /^\/spread spread must be whole seconds.*write spread: 2s/);
+  refused({ cron: '@daily', spread: '2d' }, /^\/spread spread is too long; write at most 1d/);
 });
 
 test('unknown keys are refused with the nearest known one', () => {
@@ -107,8 +114,8 @@ test('time zones are IANA names that Temporal can load', () => {
 });
 
 test('nothing, null and other kinds are refused with a sentence', () => {
-  refused({}, /needs cron, every, at or delay/);
-  refused({ timezone: 'UTC' }, /needs cron, every, at or delay/);
+  refused({}, /needs cron, every, calendar, at or delay/);
+  refused({ timezone: 'UTC' }, /needs cron, every, calendar, at or delay/);
   refused(null, /must be an object/);
   refused('0 2 * * *', /must be an object/);
   refused([], /must be an object/);
