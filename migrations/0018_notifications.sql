@@ -157,6 +157,7 @@ CREATE TABLE deliveries (
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX deliveries_gathering ON deliveries (channel_id, group_key) WHERE state = 'gathering';
 CREATE INDEX deliveries_due ON deliveries (due_at) WHERE state IN ('gathering', 'waiting', 'sending');
+CREATE INDEX deliveries_due_of_channel ON deliveries (channel_id, due_at, id) WHERE state IN ('gathering', 'waiting', 'sending');
 CREATE INDEX deliveries_of_team ON deliveries (team, id DESC);
 CREATE INDEX deliveries_of_channel ON deliveries (channel_id, id DESC);
 CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;

@@ -4,6 +4,7 @@ import { type FieldError, JobError } from './errors.ts';
 import { documentIssues, strictShape } from './job-issues.ts';
 import { isObject, jsonProblem } from './job-json.ts';
 import { serviceNameSchema } from './job-name.ts';
+import { notifySchema } from './notifications/notify-rules.ts';
 import { headersSchema, type TargetRules, urlShapeProblem } from './target-document.ts';
 
 const address = (what: string) =>
@@ -29,6 +30,7 @@ export const serviceSchema = strictShape(
     openapiUrl: address('openapiUrl')
       .optional()
       .meta({ description: "Where the service's own OpenAPI document is", example: 'https://invoicing.example.com/openapi.json' }),
+    notify: notifySchema.optional().meta({ description: 'Who is told what of the jobs that belong to the service' }),
   },
   'a service with name and baseUrl',
 ).meta({ id: 'ServiceDocument' });

@@ -9,13 +9,14 @@ type ServiceRow = {
   base_url: string;
   headers: Record<string, string>;
   openapi_url: string | null;
+  notify: ServiceDocument['notify'] | null;
   generation: string;
   created_by: string;
   created_at: Date;
   updated_at: Date;
 };
 
-const COLUMNS = 'id, name, description, base_url, headers, openapi_url, generation, created_by, created_at, updated_at';
+const COLUMNS = 'id, name, description, base_url, headers, openapi_url, notify, generation, created_by, created_at, updated_at';
 
 const toView = (row: ServiceRow): ServiceView => ({
   id: row.id,
@@ -24,6 +25,7 @@ const toView = (row: ServiceRow): ServiceView => ({
   baseUrl: row.base_url,
   headers: row.headers,
   ...(row.openapi_url === null ? {} : { openapiUrl: row.openapi_url }),
+  ...(row.notify ? { notify: row.notify } : {}),
   generation: Number(row.generation),
   createdBy: row.created_by,
   createdAt: row.created_at.toISOString(),
@@ -36,6 +38,7 @@ const values = (service: ServiceDocument): unknown[] => [
   service.baseUrl,
   JSON.stringify(service.headers),
   service.openapiUrl ?? null,
+  service.notify ? JSON.stringify(service.notify) : null,
 ];
 
 /** Inserts a service; null when the name is taken. */
@@ -47,7 +50,7 @@ export async function serviceInsert(
   by: string,
 ): Promise<ServiceView | null> {
   const { rows } = await database.query<ServiceRow>(
-    `INSERT INTO services (id, team, name, description, base_url, headers, openapi_url, created_by) VALUES ($1, $2, $4, $5, $6, $7, $8, $3)
+    `INSERT INTO services (id, team, name, description, base_url, headers, openapi_url, notify, created_by) VALUES ($1, $2, $4, $5, $6, $7, $8, $9, $3)
      ON CONFLICT (team, name) DO NOTHING RETURNING ${COLUMNS}`,
     [id, team, by, ...values(service)],
   );
@@ -74,7 +77,7 @@ export async function serviceLock(tx: Transaction, team: string, idOrName: strin
 /** Writes the next generation of a locked service. */
 export async function serviceUpdate(tx: Transaction, team: string, id: string, service: ServiceDocument): Promise<ServiceView> {
   const { rows } = await tx.query<ServiceRow>(
-    `UPDATE services SET name = $3, description = $4, base_url = $5, headers = $6, openapi_url = $7, generation = generation + 1, updated_at = clock_timestamp()
+    `UPDATE services SET name = $3, description = $4, base_url = $5, headers = $6, openapi_url = $7, notify = $8, generation = generation + 1, updated_at = clock_timestamp()
       WHERE id = $1 AND team = $2 RETURNING ${COLUMNS}`,
     [id, team, ...values(service)],
   );

@@ -8,6 +8,8 @@ import { newServiceId } from './ids.ts';
 import { serviceNotFound } from './job-errors.ts';
 import { isObject, mergePatch, sameJson } from './job-json.ts';
 import type { WriteOptions, Written } from './jobs.ts';
+import { channelErrors } from './notifications/channel-references.ts';
+import { asksSucceeded, recountAsk } from './notifications/team-rules.ts';
 import { invalidService, parseService, type ServiceDocument, type ServiceView, withoutReadOnlyKeys } from './services-document.ts';
 import { serviceDelete, serviceFind, serviceInsert, serviceLock, servicesList, serviceUpdate, serviceUsers } from './services-store.ts';
 import type { TargetRules } from './target-document.ts';
@@ -21,6 +23,7 @@ export function createServices({ pool, targetRules }: ServicesDeps) {
   async function create(caller: Caller, body: unknown, options: WriteOptions = {}): Promise<Written<ServiceView>> {
     const service = parseService(body, targetRules);
     return inTransaction(pool, async (tx) => {
+      await checkRules(tx, caller.team, service);
       const inserted = await serviceInsert(tx, caller.team, newServiceId(), service, caller.name);
       if (!inserted) throw nameTaken(service.name, (await serviceFind(tx, caller.team, service.name))?.id ?? 'unknown');
       await claimIdempotencyKey(tx, options.idempotency, inserted);
@@ -62,7 +65,9 @@ export function createServices({ pool, targetRules }: ServicesDeps) {
         wanted = document.name;
         if (sameJson(before, document)) return { value: service, generation: service.generation };
         if (document.name !== service.name) await refuseWhileUsed(tx, caller.team, service.name, 'renamed');
+        await checkRules(tx, caller.team, document);
         const value = await serviceUpdate(tx, caller.team, service.id, document);
+        if (asksSucceeded(before.notify ?? []) || asksSucceeded(document.notify ?? [])) await recountAsk(tx, caller.team, document.name);
         await auditInsert(tx, caller, {
           action: 'service.updated',
           subjectKind: 'service',
@@ -152,13 +157,20 @@ export function createServices({ pool, targetRules }: ServicesDeps) {
   };
 }
 
-const documentOf = ({ name, description, baseUrl, headers, openapiUrl }: ServiceView): ServiceDocument => ({
+const documentOf = ({ name, description, baseUrl, headers, openapiUrl, notify }: ServiceView): ServiceDocument => ({
   name,
   ...(description === undefined ? {} : { description }),
   baseUrl,
   headers,
   ...(openapiUrl === undefined ? {} : { openapiUrl }),
+  ...(notify === undefined ? {} : { notify }),
 });
+
+/** Channels that its rules name stay until the transaction ends. @throws JobError `invalid` naming those that are not there. */
+async function checkRules(tx: Transaction, team: string, { notify = [] }: ServiceDocument): Promise<void> {
+  const errors = await channelErrors(tx, team, [{ path: '/notify', rules: notify }], { lock: true });
+  if (errors.length > 0) throw invalidService(errors.map(({ nth: _nth, ...error }) => error));
+}
 
 async function refuseWhileUsed(tx: Transaction, team: string, name: string, done: 'renamed' | 'removed'): Promise<void> {
   const { count, names } = await serviceUsers(tx, team, name);
