@@ -21,6 +21,11 @@ const pause = z
   })
   .nullable();
 
+const frozen = z
+  .object({ id: z.string(), reason: z.string(), until: time.nullable() })
+  .nullable()
+  .meta({ description: 'The freeze that holds it now; null: none. Not in lists, and not in the answer to its creation' });
+
 /** A page of something. */
 export const pageOf = (item: z.ZodType) =>
   z.object({ items: z.array(item), nextCursor: z.string().nullable().meta({ description: 'Null on the last page' }) });
@@ -38,6 +43,7 @@ export const jobViewSchema = z
     updatedAt: time,
     nextRunAt: time.nullable(),
     nextRuns: z.array(time).optional().meta({ description: 'The next 5 due times; not in lists' }),
+    frozen: frozen.optional(),
     lastOutcome: z.enum(TERMINAL_STATUSES).nullable(),
     lastExecution: z.unknown(),
     dispatchChoice: z.object({ dispatch: z.enum(['dedicated', 'pooled']), reason: z.string() }),
@@ -63,6 +69,7 @@ export const scheduleViewSchema = z
     pause,
     nextRunAt: time.nullable(),
     nextRuns: z.array(time),
+    frozen: frozen.optional(),
     jitterOffset: z.string().nullable(),
     warnings: z.array(z.looseObject({ kind: z.string(), message: z.string() })),
     resumed: z
@@ -94,7 +101,9 @@ export const previewResultSchema = z
         dst: z
           .enum(['shifted', 'repeated'])
           .optional()
-          .meta({ description: 'Its wall time does not exist that day, and it runs when the clocks have jumped; or its wall time comes twice' }),
+          .meta({
+            description: 'Its wall time does not exist that day, and it runs when the clocks have jumped; or its wall time comes twice',
+          }),
       }),
     ),
     skipped: z

@@ -181,21 +181,10 @@ export type DocumentRules = TargetRules & {
 };
 
 /** Keys that GET adds to the document. They are read-only: PUT takes them back unread, so that what was read can be written. */
-export const READ_ONLY_KEYS: readonly string[] = [
-  'id',
-  'generation',
-  'state',
-  'sync',
-  'pause',
-  'createdBy',
-  'createdAt',
-  'updatedAt',
-  'nextRunAt',
-  'nextRuns',
-  'lastOutcome',
-  'lastExecution',
-  'dispatchChoice',
-];
+export const READ_ONLY_KEYS: readonly string[] =
+  'id generation state sync pause createdBy createdAt updatedAt nextRunAt nextRuns frozen lastOutcome lastExecution dispatchChoice'.split(
+    ' ',
+  );
 
 /**
  * Parses a body into a canonical document.

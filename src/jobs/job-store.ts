@@ -1,6 +1,7 @@
 /** Reading one job, and locking it. It is written by job-insert.ts and job-write-store.ts; the list is in jobs-list.ts, old generations in job-revisions.ts. */
 import type { Queryable, Transaction } from '../postgres.ts';
 import { type Dispatch, type DispatchChoice, OWN } from './dispatch-choice.ts';
+import { FREEZES_AHEAD, type FreezeOfJob } from './freezes/freezes-of-job.ts';
 import { isJobId } from './ids.ts';
 import type { JobDocument } from './job-document.ts';
 import type { JobState } from './job-facts.ts';
@@ -38,6 +39,8 @@ export type StoredJob = {
   lastExecution: unknown;
   dispatchChoice: DispatchChoice;
   sync: Sync;
+  /** Freezes over it that are not over; absent where nobody has looked, as in one that was made just now. */
+  freezes?: readonly FreezeOfJob[];
 };
 
 /**
@@ -67,7 +70,7 @@ const CLOCK_HELD = `c.id IS NOT NULL AND c.empty_since IS NULL AND c.deleted_at 
          c.kind = 'dedicated' OR EXISTS (SELECT 1 FROM clock_members m WHERE m.job_id = j.id AND m.clock_id = c.id AND m.valid_to > clock_timestamp()))`;
 
 const COLUMNS = `j.id, j.team, j.name, ${SHOWN_STATE} AS state, j.generation, j.document, j.clock_id, ${CLOCK_HELD} AS clock_held, r.queue, j.pause, j.created_by, j.created_at, j.updated_at,
-       r.next_run_at, r.last_outcome, r.last_execution, r.dispatch, ${DISPATCH_REASON} AS dispatch_reason, ${SYNC} AS sync`;
+       r.next_run_at, r.last_outcome, r.last_execution, r.dispatch, ${DISPATCH_REASON} AS dispatch_reason, ${SYNC} AS sync, ${FREEZES_AHEAD} AS freezes`;
 const FROM = `FROM jobs j JOIN job_runtime r ON r.job_id = j.id LEFT JOIN clocks c ON c.id = coalesce(j.clock_id, j.id)`;
 
 type JobRow = {
@@ -90,6 +93,7 @@ type JobRow = {
   dispatch: Dispatch;
   dispatch_reason: string;
   sync: Sync;
+  freezes: FreezeOfJob[] | null;
 };
 
 const toStored = (row: JobRow): StoredJob => ({
@@ -111,6 +115,7 @@ const toStored = (row: JobRow): StoredJob => ({
   lastExecution: row.last_execution,
   dispatchChoice: { dispatch: row.dispatch, reason: row.dispatch_reason },
   sync: row.sync,
+  freezes: row.freezes ?? [],
 });
 
 /** What a person writes into an address: an id, or a name in the normal form names are stored in. */

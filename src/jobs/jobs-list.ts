@@ -35,7 +35,7 @@ const iso = (column: string) => `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-
 const shortIso = (column: string) => `replace(${iso(column)}, '.000Z', 'Z')`;
 const textOr = (expression: string) => `coalesce(to_json(${expression})::text, 'null')`;
 
-/** One item: the columns, then the stored document behind them as it is. Same keys as GET of one job but `nextRuns`. */
+/** One item: the columns, then the stored document behind them as it is. Same keys as GET of one job but `nextRuns` and `frozen`. */
 const ITEM = `'{"id":"' || j.id || '",' || substr(j.document::text, 2, length(j.document::text) - 2)
     || ',"generation":' || j.generation || ',"state":"' || ${SHOWN_STATE} || '","sync":"' || ${SYNC} || '","pause":' || coalesce(j.pause::text, 'null')
     || ',"createdBy":' || to_json(j.created_by)::text || ',"createdAt":"' || ${iso('j.created_at')} || '","updatedAt":"' || ${iso('j.updated_at')}

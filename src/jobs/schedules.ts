@@ -5,6 +5,7 @@ import { unknownCalendars } from './calendars/calendar-references.ts';
 import { stopRules } from './calendars/slot-filter.ts';
 import type { Caller } from './caller.ts';
 import { type FieldError, JobError } from './errors.ts';
+import type { Frozen } from './freezes/freezes-of-job.ts';
 import { NO_EFFECTS } from './job-change.ts';
 import type { JobState } from './job-facts.ts';
 import { documentIssues, strictShape } from './job-issues.ts';
@@ -36,6 +37,8 @@ export type ScheduleView = {
   /** Due times in UTC, without the job's own offset. */
   nextRunAt: string | null;
   nextRuns: string[];
+  /** The freeze that holds it now; null: none does. */
+  frozen?: Frozen | null;
   /** What the job adds to each slot, from its jitter, e.g. `12s`. */
   jitterOffset: string | null;
   warnings: PreviewWarning[];
@@ -196,6 +199,7 @@ function scheduleView(job: JobView): ScheduleView {
     pause: job.pause,
     nextRunAt: job.nextRunAt,
     nextRuns: job.nextRuns,
+    ...(job.frozen === undefined ? {} : { frozen: job.frozen }),
     jitterOffset: preview?.jitterOffset ?? null,
     warnings: job.state === 'active' && schedule?.at === undefined && schedule?.delay === undefined ? (preview?.warnings ?? []) : [],
   };

@@ -33,7 +33,7 @@ before(async () => {
 });
 after(() => it.close());
 
-type Item = Omit<JobView, 'nextRuns'>;
+type Item = Omit<JobView, 'nextRuns' | 'frozen'>;
 const list = async (query: Partial<JobQuery> = {}): Promise<{ items: Item[]; next: CursorKey | null }> => {
   const page = await it.jobs.list(CALLER, { sort: 'name', limit: 50, ...query });
   return { items: page.itemsJson.map((item) => JSON.parse(item) as Item), next: page.next };
@@ -41,11 +41,11 @@ const list = async (query: Partial<JobQuery> = {}): Promise<{ items: Item[]; nex
 const namesOf = async (query: Partial<JobQuery>) => (await list(query)).items.map((item) => item.name).sort();
 
 describe('an item of the list', () => {
-  test('is the job as GET returns it, without the next runs', async () => {
+  test('is the job as GET returns it, without the next runs and what holds it', async () => {
     const { items } = await list();
     assert.equal(items.length, 7);
     for (const item of items) {
-      const { nextRuns: _, ...view } = await it.jobs.get(CALLER, item.id);
+      const { nextRuns: _runs, frozen: _frozen, ...view } = await it.jobs.get(CALLER, item.id);
       assert.deepEqual(item, JSON.parse(JSON.stringify(view)));
     }
   });
