@@ -2,11 +2,15 @@
 import ICAL from 'ical.js';
 import { canonicalZone, zoneOf } from '../time/zone.ts';
 import { IcsProblem, readCalendars, withinTime } from './ics-text.ts';
+import { daysOfMonth } from './local-time.ts';
 import type { Span, WallSpan } from './spans.ts';
 
 const DAY_S = 86_400;
 /** Occurrences that are looked at, also those before the stretch: daily since 1970 has 20,000. */
-const MOST_STEPS = 50_000;
+const MOST_STEPS = 30_000;
+/** Parts of a rule that choose days by something else than their number in the month. */
+const DAY_PARTS = ['BYDAY', 'BYYEARDAY', 'BYWEEKNO'];
+
 /** Whole days and times without a zone are the wall's, wherever it hangs; the others are moments. */
 export type IcsSpans = { walls: WallSpan[]; moments: Span[] };
 
@@ -42,17 +46,32 @@ function collect(ics: string, fromS: number, toS: number): IcsSpans {
         add(timing.start);
         continue;
       }
+      const isOfRule = ruleOf(event, timing.start);
       const others = moved.get(String(event.getFirstPropertyValue('uid')));
       // without a rule, what begins the event is one of its days and the parser leaves it out
       if (!event.hasProperty('rrule') && !isExcepted(event, timing.start)) add(timing.start);
       const occurrences = new ICAL.RecurExpansion({ component: event, dtstart: timing.start });
       for (let next = occurrences.next(); next && timing.place(next) < toS; next = occurrences.next()) {
         step();
-        if (!others?.has(next.toString())) add(next);
+        if (!others?.has(next.toString()) && isOfRule(next)) add(next);
       }
     }
   }
   return found;
+}
+
+/** The parser takes the 29th of February of an ordinary year for the 1st of March; so what it finds is held against the rule's own days. */
+function ruleOf(event: ICAL.Component, start: ICAL.Time): (time: ICAL.Time) => boolean {
+  const [rule, ...more] = event.getAllProperties('rrule').map((property) => property.getFirstValue() as ICAL.Recur);
+  if (!rule || more.length > 0 || event.hasProperty('rdate')) return () => true;
+  const { BYMONTH: months, BYMONTHDAY: days, ...others } = rule.parts as { BYMONTH?: number[]; BYMONTHDAY?: number[] };
+  const isOfDay = ['YEARLY', 'MONTHLY'].includes(rule.freq) && Object.keys(others).every((part) => !DAY_PARTS.includes(part));
+  return (time) => {
+    if (time.compare(start) === 0) return true;
+    if (months && !months.includes(time.month)) return false;
+    if (days) return days.includes(time.day) || days.includes(time.day - daysOfMonth(time.month, time.year) - 1);
+    return !isOfDay || time.day === start.day;
+  };
 }
 
 const isExcepted = (event: ICAL.Component, time: ICAL.Time): boolean =>

@@ -133,6 +133,7 @@ function ruleProblem(rule: ICAL.Recur, start: ICAL.Time): string | null {
   const exists = (month: number) => days?.some((day) => Math.abs(day) <= daysOfMonth(month));
   if (months && days && !months.some(exists))
     return `of a day that does not exist (month ${months.join()}, day ${days.join()}); correct it`;
+  if (rule.parts.BYWEEKNO && rule.freq !== 'YEARLY') return 'with BYWEEKNO that is not YEARLY; write BYDAY or single events';
   // the parser would look for a day like this for ever (https://github.com/kewisch/ical.js/issues/1038)
   if (rule.freq !== 'DAILY' || !(months || days || weekdays)) return null;
   for (let step = 0; step < MOST_DAILY_STEPS; step += 1) {
