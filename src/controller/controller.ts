@@ -18,6 +18,7 @@ import { createDispatchChoice, createDispatchMoves } from './dispatch-choice.ts'
 import { createEndings } from './endings.ts';
 import { createFreezeLoop } from './freezes.ts';
 import { createGauges, createHousekeeping } from './housekeeping.ts';
+import { createIntervalHealth } from './interval-health.ts';
 import { createLateSlotLoop } from './late-slots.ts';
 import type { Loop } from './loop.ts';
 import { createMarksLoop } from './marks.ts';
@@ -75,6 +76,7 @@ export function createController(deps: {
     createCalendarSpans(shared),
     createHousekeeping(shared),
     createGauges({ ...shared, metrics }),
+    createIntervalHealth(shared),
     createWatchdog({ ...shared, metrics, graceMs: config.WATCHDOG_GRACE_S * 1_000 }),
   ];
 
