@@ -85,6 +85,38 @@ BEGIN
   RETURN v_told;
 END $$;
 
+-- Writes rows of missed slots of one job with a clock of its own, as admit_due_slot would one by one: p_slots lie in one membership, nothing but the catch-up policy speaks
+-- against them, and p_successor is the slot behind the last (null: there is none). Answers how many were written; null: the job is not any more what they were judged by.
+CREATE FUNCTION note_missed(
+  p_team text, p_job text, p_clock text, p_timing_hash text, p_slots timestamptz[], p_successor timestamptz, p_catch_up text, p_window_ms bigint
+) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+  v_runtime  job_runtime%ROWTYPE;
+  v_now      timestamptz;
+  v_last     timestamptz := p_slots[cardinality(p_slots)];
+  v_written  integer;
+BEGIN
+  SELECT r.* INTO v_runtime FROM job_runtime r
+   WHERE r.job_id = p_job AND r.team = p_team AND r.catch_up = p_catch_up AND r.catch_up_window_ms = p_window_ms
+     AND r.enabled AND r.paused_at IS NULL AND r.calendar_zone IS NULL FOR UPDATE;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  v_now := clock_timestamp();
+  PERFORM 1 FROM clock_members m
+    WHERE m.clock_id = p_clock AND m.job_id = p_job AND m.team = p_team AND m.timing_hash = p_timing_hash AND m.valid_from <= p_slots[1] AND v_last < m.valid_to;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  INSERT INTO job_executions (partition_at, id, team, job_id, job_name, generation, trigger, slot, due_at, status, reason, max_attempts, priority, queue, dispatch,
+                              workflow_id, created_at, finished_at)
+  SELECT s.slot, p_job || '-' || slot_text(s.slot), p_team, p_job, v_runtime.job_name, v_runtime.generation, 'schedule', s.slot,
+         s.slot + make_interval(secs => v_runtime.offset_s), 'skipped', 'missed', v_runtime.max_attempts, v_runtime.priority, v_runtime.queue, 'dedicated',
+         p_job || '-' || slot_text(s.slot), v_now, v_now
+    FROM unnest(p_slots) AS s (slot)
+   WHERE NOT EXISTS (SELECT 1 FROM slot_ranges g WHERE g.job_id = p_job AND g.from_at <= s.slot AND (g.to_at IS NULL OR s.slot < g.to_at))
+  ON CONFLICT DO NOTHING;
+  GET DIAGNOSTICS v_written = ROW_COUNT;
+  UPDATE job_runtime r SET next_run_at = p_successor, next_run_unsure = p_successor IS NOT NULL WHERE r.job_id = p_job AND r.next_run_at <= v_last;
+  RETURN v_written;
+END $$;
+
 -- How long executions of a job take against the distance of its slots; rolled up by the controller from the newest ones.
 CREATE TABLE job_health (
   job_id          text PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,

@@ -6,15 +6,19 @@ import { laterSlots } from '../later-slots.ts';
 import { nextSlot } from '../time/oracle.ts';
 import type { Timing } from '../time/timing.ts';
 import type { Step } from './late-slot-plan.ts';
-import { type ClockToCheck, type Membership, writeSlotRange } from './late-slot-store.ts';
+import { type ClockToCheck, type Membership, writeMissedRows, writeSlotRange } from './late-slot-store.ts';
 
 /** Slots of one clock that are admitted in one pass. */
 const ADMITS_PER_CLOCK = 500;
+/** The same of all clocks of a pass: whoever comes behind is checked in the next one, from where it stands. */
+const ADMITS_PER_PASS = 5_000;
 
 export type CarriedOut = {
   /** Late slots admitted now, and those that became a range row. */
   admitted: number;
   ranged: number;
+  /** Slots that were admitted one by one. */
+  calls: number;
   /** What is to be started, in no order. */
   starts: ExecutionStart[];
 };
@@ -71,6 +75,13 @@ export function createLateAdmit({
     return shared ? starts.slice(0, 1) : starts;
   }
 
+  /** The slot after one, in the same membership. */
+  function successorOf(member: Membership, slot: Date): Date | null {
+    const timing = timingOf(member.timing_hash);
+    const next = timing ? nextSlot(timing, slot) : null;
+    return next && (member.valid_to === null || next < member.valid_to) ? next : null;
+  }
+
   /** Carries out the steps of one clock in slot order; answers up to where all is done now. */
   return async function carryOut(clock: ClockToCheck, members: Membership[], steps: Step[], until: Date, done: CarriedOut): Promise<Date> {
     const byJob = new Map(members.map((member) => [member.job_id, member]));
@@ -84,6 +95,7 @@ export function createLateAdmit({
           reason: step.reason,
           from: step.from,
           to: new Date(step.last.getTime() + 1_000),
+          successor: successorOf(member, step.last),
           count: step.count,
           catchUp: member.catch_up,
           windowMs: member.catch_up_window_ms,
@@ -93,12 +105,21 @@ export function createLateAdmit({
         if (!written) return new Date(step.from.getTime() - 1);
         continue;
       }
+      if (step.kind === 'rows') {
+        const { member, slots } = step;
+        const written = await writeMissedRows(pool, { clock, member, slots, successor: successorOf(member, slots.at(-1)!) });
+        if (!written) return new Date(slots[0]!.getTime() - 1);
+        done.admitted += slots.length;
+        continue;
+      }
       const at = step.slot.getTime();
       if (admitted.has(at)) continue; // for another member of the same clock
-      const starts = admitted.size < ADMITS_PER_CLOCK ? await admit(clock, step.member, step.slot, byJob) : null;
+      const room = admitted.size < ADMITS_PER_CLOCK && done.calls < ADMITS_PER_PASS;
+      const starts = room ? await admit(clock, step.member, step.slot, byJob) : null;
       if (starts === null) return new Date(at - 1);
       admitted.add(at);
       done.admitted += 1;
+      done.calls += 1;
       done.starts.push(...starts);
     }
     return until;

@@ -6,10 +6,13 @@ import type { ClockToCheck, Membership } from './late-slot-store.ts';
 export type Missing = { clock: ClockToCheck; member: Membership; slot: Date };
 export type Step =
   | { kind: 'admit'; member: Membership; slot: Date }
+  | { kind: 'rows'; member: Membership; slots: Date[] }
   | { kind: 'range'; member: Membership; reason: 'missed' | 'paused'; from: Date; last: Date; count: number };
 
 /** Stretches longer than this become a range row. */
 export const ROWS_AT_MOST = 100;
+/** Of a clock of its own, a stretch of missed slots longer than this gets its rows by one statement: after hours without a controller thousands of jobs have one. */
+export const ONE_BY_ONE_AT_MOST = 4;
 
 /** Why a late slot can't run, as admit would say it (semantics.md 13); null when admit has to decide. Times in milliseconds. */
 function verdict(member: Membership, slot: Date, successor: Date | null, now: number): 'missed' | 'paused' | null {
@@ -29,14 +32,17 @@ export function plan(missing: Missing[], timingOf: (member: Membership) => Timin
   const steps: Step[] = [];
   const successorOf = rememberingNextSlot();
   for (const ofMember of Map.groupBy(missing, ({ member }) => member).values()) {
-    const { member } = ofMember[0]!;
+    const { member, clock } = ofMember[0]!;
     const timing = timingOf(member);
     let stretch: Date[] = [];
     let reason: 'missed' | 'paused' | null = null;
     let expectedNext: number | null = null;
     const endStretch = () => {
-      if (reason && stretch.length > ROWS_AT_MOST && !oneByOne.has(member.job_id)) {
-        steps.push({ kind: 'range', member, reason, from: stretch[0]!, last: stretch.at(-1)!, count: stretch.length });
+      const certain = reason !== null && !oneByOne.has(member.job_id);
+      if (certain && stretch.length > ROWS_AT_MOST) {
+        steps.push({ kind: 'range', member, reason: reason!, from: stretch[0]!, last: stretch.at(-1)!, count: stretch.length });
+      } else if (certain && reason === 'missed' && clock.kind === 'dedicated' && stretch.length > ONE_BY_ONE_AT_MOST) {
+        steps.push({ kind: 'rows', member, slots: stretch });
       } else for (const slot of stretch) steps.push({ kind: 'admit', member, slot });
       stretch = [];
     };
@@ -72,4 +78,4 @@ function rememberingNextSlot(): (timing: Timing, slot: Date) => Date | null {
   };
 }
 
-const startOf = (step: Step): number => (step.kind === 'admit' ? step.slot : step.from).getTime();
+const startOf = (step: Step): number => (step.kind === 'admit' ? step.slot : step.kind === 'rows' ? step.slots[0]! : step.from).getTime();

@@ -106,7 +106,7 @@ export async function jobsWithStops(
 }
 
 /**
- * Writes one range row in place of many skipped slots, under the job's lock and only while the job's policy is still the one they were judged by.
+ * Writes one range row in place of many skipped slots, under the job's lock and only while the job's policy is still the one they were judged by; who watches is told.
  * @returns false when the policy has changed: judge again.
  */
 export async function writeSlotRange(
@@ -118,6 +118,8 @@ export async function writeSlotRange(
     from: Date;
     to: Date;
     count: number;
+    /** The slot behind the range; null: there is none. */
+    successor: Date | null;
     catchUp: string;
     windowMs: string;
     blocked: boolean;
@@ -125,9 +127,11 @@ export async function writeSlotRange(
 ): Promise<boolean> {
   return inTransaction(pool, async (transaction) => {
     const unchanged = await transaction.query(
-      `SELECT 1 FROM job_runtime
-        WHERE job_id = $1 AND team = $2 AND calendar_zone IS NULL AND catch_up = $3 AND catch_up_window_ms = $4 AND (paused_at IS NOT NULL OR NOT enabled) = $5 FOR UPDATE`,
-      [range.jobId, range.team, range.catchUp, range.windowMs, range.blocked],
+      `UPDATE job_runtime r
+          SET next_run_at = CASE WHEN r.next_run_at < $6 THEN $7 ELSE r.next_run_at END, next_run_unsure = r.next_run_unsure OR (r.next_run_at < $6 AND $7 IS NOT NULL)
+        WHERE r.job_id = $1 AND r.team = $2 AND r.calendar_zone IS NULL AND r.catch_up = $3 AND r.catch_up_window_ms = $4
+          AND (r.paused_at IS NOT NULL OR NOT r.enabled) = $5`,
+      [range.jobId, range.team, range.catchUp, range.windowMs, range.blocked, range.to, range.successor],
     );
     if (unchanged.rowCount !== 1) return false;
     await transaction.query(
@@ -135,8 +139,33 @@ export async function writeSlotRange(
        ON CONFLICT (job_id, from_at, reason) DO NOTHING`,
       [range.team, range.jobId, range.reason, range.from, range.to, range.count, 'no execution was started in this time'],
     );
+    if (range.reason === 'missed') {
+      await transaction.query(`SELECT tell_missed($1, $2, $3, $4::timestamptz - interval '1 second', $5, clock_timestamp())`, [
+        range.team,
+        range.jobId,
+        range.from,
+        range.to,
+        range.count,
+      ]);
+    }
     return true;
   });
+}
+
+/**
+ * Writes the rows of many missed slots of one job by one statement, as admit would have one by one; see `note_missed`.
+ * @returns false when the job is not what the slots were judged by any more: judge again.
+ */
+export async function writeMissedRows(
+  pool: Pool,
+  { clock, member, slots, successor }: { clock: ClockToCheck; member: Membership; slots: readonly Date[]; successor: Date | null },
+): Promise<boolean> {
+  const { rows } = await pool.query<{ written: number | null }>({
+    name: 'note-missed',
+    text: 'SELECT note_missed($1, $2, $3, $4, $5, $6, $7, $8) AS written',
+    values: [clock.team, member.job_id, clock.id, member.timing_hash, slots, successor, member.catch_up, member.catch_up_window_ms],
+  });
+  return rows[0]?.written !== null;
 }
 
 /** Notes how far clocks have been checked, unless they were changed meanwhile: then they are looked at again as they are now. */

@@ -11,7 +11,7 @@ import { jobsFinish } from '../job-finish.ts';
 import { nextSlot, slotsBetween } from '../time/oracle.ts';
 import type { Timing } from '../time/timing.ts';
 import { type CarriedOut, createLateAdmit } from './late-admit.ts';
-import { type Missing, plan, ROWS_AT_MOST } from './late-slot-plan.ts';
+import { type Missing, ONE_BY_ONE_AT_MOST, plan } from './late-slot-plan.ts';
 import {
   type ClockToCheck,
   clocksNoteChecked,
@@ -25,8 +25,9 @@ import { type SharedClock, sharedClocks, sharedSlotsWithoutRow } from './shared-
 
 /** A slot without a row is late when it was due longer ago than this, milliseconds. As `late_after()` in SQL. */
 export const LATE_AFTER_MS = 15_000;
-/** Slots of one clock that are worked out in one pass. */
+/** Slots of one clock that are worked out in one pass; fewer when there are many clocks, but enough to make a range row of a stretch. */
 const SLOTS_PER_CLOCK = 5_000;
+const SLOTS_PER_PASS = 100_000;
 /** The same for a shared clock: so many pairs of slot and member, but no fewer slots than make a range row where all are missing. */
 const PAIRS_PER_CLOCK = 200_000;
 const SLOTS_OF_MANY = 200;
@@ -59,12 +60,12 @@ export function createLateSlots({ pool, bufferLimit }: { pool: Pool; bufferLimit
   }
 
   /** Expected slots of one membership in (since, until], and whether there are more than were worked out. */
-  function expected(member: Membership, since: Date, until: Date): Date[] {
+  function expected(member: Membership, since: Date, until: Date, most: number): Date[] {
     const timing = timings.get(member.timing_hash);
     if (!timing) return [];
     const from = new Date(Math.max(since.getTime(), member.valid_from.getTime() - 1));
     const to = new Date(Math.min(until.getTime(), member.valid_to ? member.valid_to.getTime() - 1 : Number.POSITIVE_INFINITY));
-    return from < to ? slotsBetween(timing, from, to, SLOTS_PER_CLOCK) : [];
+    return from < to ? slotsBetween(timing, from, to, most) : [];
   }
 
   const isOpen = (member: Membership, now: number): boolean => member.valid_to === null || member.valid_to.getTime() > now;
@@ -99,10 +100,11 @@ export function createLateSlots({ pool, bufferLimit }: { pool: Pool; bufferLimit
 
     const slots: Missing[] = [];
     const ends = new Map<string, Date>();
+    const most = Math.max(SLOTS_OF_MANY, Math.min(SLOTS_PER_CLOCK, Math.floor(SLOTS_PER_PASS / clocks.length)));
     for (const clock of clocks) {
       let end = endOf(clock, now);
-      const ofClock = (byClock.get(clock.id) ?? []).map((member) => ({ member, slots: expected(member, clock.checked_until, end) }));
-      for (const one of ofClock) if (one.slots.length === SLOTS_PER_CLOCK && one.slots.at(-1)! < end) end = one.slots.at(-1)!;
+      const ofClock = (byClock.get(clock.id) ?? []).map((member) => ({ member, slots: expected(member, clock.checked_until, end, most) }));
+      for (const one of ofClock) if (one.slots.length === most && one.slots.at(-1)! < end) end = one.slots.at(-1)!;
       for (const { member, slots: found } of ofClock) for (const slot of found) if (slot <= end) slots.push({ clock, member, slot });
       ends.set(clock.id, end);
     }
@@ -173,16 +175,25 @@ export function createLateSlots({ pool, bufferLimit }: { pool: Pool; bufferLimit
    * Checks clocks up to 15 s before they were read. Late slots are admitted here; their workflows are the caller's to start.
    */
   async function check(clocks: ClockToCheck[]): Promise<Checked> {
-    const checked: Checked = { admitted: 0, ranged: 0, starts: [], memberless: [], more: false };
+    const checked: Checked = { admitted: 0, ranged: 0, calls: 0, starts: [], memberless: [], more: false };
     if (clocks.length === 0) return checked;
     const now = clocks[0]!.now.getTime();
     const { dedicated = [], pooled = [] } = Object.groupBy(clocks, (clock) => clock.kind);
     const looks = [...(await lookAtOwn(dedicated, now)), ...(await lookAtShared(pooled, now))];
 
+    // what few slots are is said by admit one by one all the same
+    const many = looks.filter(({ missing }) => missing.length > ONE_BY_ONE_AT_MOST);
+    const since = new Date(Math.min(...many.map(({ clock }) => clock.checked_until.getTime())));
+    const oneByOne =
+      many.length > 0
+        ? await jobsWithStops(
+            pool,
+            many.flatMap(({ members }) => members),
+            since,
+          )
+        : new Set<string>();
     const notes: { clock: ClockToCheck; until: Date; next: Date }[] = [];
     for (const { clock, end, members, missing, open, nextLook: next } of looks) {
-      // what few slots are is said by admit one by one all the same
-      const oneByOne = missing.length > ROWS_AT_MOST ? await jobsWithStops(pool, members, clock.checked_until) : new Set<string>();
       const steps = plan(missing, (member) => timings.get(member.timing_hash)!, now, oneByOne);
       const done = await carryOut(clock, members, steps, end, checked);
       const unfinished = done < end || end.getTime() < now - LATE_AFTER_MS - 1_000;

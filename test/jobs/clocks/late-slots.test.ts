@@ -231,3 +231,47 @@ test('a clock that is changed during its check is looked at again as it is then'
   const { rows } = await room.pool.query('SELECT next_check_at <= now() AS due FROM clocks WHERE id = $1', [job.id]);
   assert.equal(rows[0].due, true);
 });
+
+test('rows of missed slots that are written together are those that admit writes one by one', async () => {
+  const together = await missed(9, { catchUp: 'last', offsetS: 3 });
+  const oneByOne = await missed(9, { catchUp: 'last', offsetS: 3 });
+  // a change of clocks that says nothing of these slots: admit judges each of them all the same
+  await room.pool.query(`UPDATE clock_members SET timing_hash = 'marked' WHERE job_id = $1`, [oneByOne.id]);
+  await room.pool.query(`UPDATE clocks SET timing_hash = 'marked' WHERE id = $1`, [oneByOne.id]);
+  await room.pool.query(
+    `INSERT INTO timings (hash, timing) SELECT 'marked', timing FROM timings WHERE hash = 'every-60' ON CONFLICT DO NOTHING`,
+  );
+  await room.pool.query(
+    `INSERT INTO timing_marks (timing_hash, slot, kind, fired) VALUES ('marked', $1::timestamptz + interval '1 second', 'date', true) ON CONFLICT DO NOTHING`,
+    [ago(5)],
+  );
+  await room.pool.query('UPDATE job_runtime SET next_run_at = $2 WHERE job_id = ANY ($1)', [[together.id, oneByOne.id], ago(9)]);
+  const checked = await check(together, oneByOne);
+  assert.equal(checked.calls, 1 + 10, 'the last slot of the first job, and all of the second');
+  assert.deepEqual(await rowsOf(together), await rowsOf(oneByOne));
+  const { rows } = await room.pool.query<{ job_id: string; row: string }>(
+    `SELECT job_id, json_build_array(slot, due_at, status, reason, waiting, counted, attempt, max_attempts, priority, queue, dispatch, replace(workflow_id, job_id, ''), run_id,
+                                     generation, pinned, trigger, finished_at = created_at)::text AS row FROM job_executions WHERE job_id = ANY ($1) ORDER BY slot`,
+    [[together.id, oneByOne.id]],
+  );
+  const of = (job: string) => rows.filter(({ job_id }) => job_id === job).map(({ row }) => row);
+  assert.deepEqual(of(together.id), of(oneByOne.id));
+  const { rows: runtime } = await room.pool.query<{ same: boolean }>(
+    'SELECT count(DISTINCT (active, waiting, next_run_at)) = 1 AND min(next_run_at) > $2 AS same FROM job_runtime WHERE job_id = ANY ($1)',
+    [[together.id, oneByOne.id], ago(0)],
+  );
+  assert.ok(runtime[0]!.same);
+});
+
+test('a range of missed slots is told to whoever watches', async () => {
+  const job = await missed(150, { catchUp: 'none' });
+  await check(job);
+  const { rows } = await room.pool.query<{ kind: string; details: { count: number } }>(
+    'SELECT kind, details FROM job_events WHERE job_id = $1',
+    [job.id],
+  );
+  assert.deepEqual(
+    rows.map(({ kind, details }) => [kind, details.count]),
+    [['missed', 151]],
+  );
+});
