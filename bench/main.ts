@@ -10,6 +10,7 @@ import { createAsync } from './rows/create-async.ts';
 import { execute } from './rows/execute.ts';
 import { history } from './rows/history.ts';
 import { lateness } from './rows/lateness.ts';
+import { ledger } from './rows/ledger.ts';
 import { list } from './rows/list.ts';
 import { memory } from './rows/memory.ts';
 import { pooled } from './rows/pooled.ts';
@@ -19,7 +20,7 @@ import { RAISED_RATE_LIMIT_PER_S } from './stack/almanac.ts';
 import { stopAll } from './stack/processes.ts';
 import { openServers, type Servers } from './stack/servers.ts';
 
-const ROWS: Record<RowName, Row> = { list, create, 'create-async': createAsync, execute, pooled, history, lateness, start, memory };
+const ROWS: Record<RowName, Row> = { list, create, 'create-async': createAsync, execute, pooled, history, lateness, ledger, start, memory };
 const say = (text: string) => console.log(text);
 
 let options: BenchOptions;

@@ -3,7 +3,18 @@ import { parseArgs } from 'node:util';
 import { closest } from 'fastest-levenshtein';
 
 /** The rows in the order they run; what is measured on an idle machine comes before what leaves work behind. */
-export const ROW_NAMES = ['list', 'create', 'create-async', 'execute', 'pooled', 'history', 'lateness', 'start', 'memory'] as const;
+export const ROW_NAMES = [
+  'list',
+  'create',
+  'create-async',
+  'execute',
+  'pooled',
+  'history',
+  'lateness',
+  'ledger',
+  'start',
+  'memory',
+] as const;
 export type RowName = (typeof ROW_NAMES)[number];
 
 export type BenchOptions = {
