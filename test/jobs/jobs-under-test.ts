@@ -72,7 +72,7 @@ export async function jobsUnderTest(environment: Record<string, string> = {}, st
     startsNoted: () => starter.drain(),
     close: async () => {
       await jobs.drain();
-      await starter.drain();
+      await Promise.all([starter.drain(), reconciler.drain()]);
       await temporal.connection.close();
       await pool.end();
       await database.drop();
