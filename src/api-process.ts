@@ -6,10 +6,12 @@ import { createAddressRules, literalAddressProblem } from './activities/targets/
 import { headerProblems } from './activities/targets/http-request-headers.ts';
 import { type AppDeps, createApp } from './api/app.ts';
 import { rehearseHotRequests } from './api/rehearsal.ts';
+import { createBackfillRoutes } from './api/routes-backfills.ts';
 import { createCalendarRoutes } from './api/routes-calendars.ts';
 import { createExecutionRoutes } from './api/routes-executions.ts';
 import { createFreezeRoutes } from './api/routes-freezes.ts';
 import { createJobRoutes } from './api/routes-jobs.ts';
+import { createOperationRoutes } from './api/routes-operations.ts';
 import { createScheduleRoutes } from './api/routes-schedule.ts';
 import { createServiceRoutes } from './api/routes-services.ts';
 import { createSlotRoutes } from './api/routes-slots.ts';
@@ -25,6 +27,12 @@ import { completeIdempotencyKey, findIdempotentResponse } from './jobs/idempoten
 import { createJobs } from './jobs/jobs.ts';
 import { createLedger } from './jobs/ledger/ledger.ts';
 import { watchdogWord } from './jobs/ledger/watchdog-status.ts';
+import { createAppliers } from './jobs/operations/appliers.ts';
+import { createBackfills } from './jobs/operations/backfills.ts';
+import { createBeginOperation } from './jobs/operations/begin-operation.ts';
+import { createOperationRunner } from './jobs/operations/operation-runner.ts';
+import { createOperationStarts } from './jobs/operations/operation-starts.ts';
+import { createOperations } from './jobs/operations/operations.ts';
 import { createSchedules } from './jobs/schedules.ts';
 import { createServices } from './jobs/services.ts';
 import { createTaskQueueBacklog } from './jobs/task-queue-backlog.ts';
@@ -96,6 +104,9 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
   const services = createServices({ pool, targetRules });
   const schedules = createSchedules({ pool, jobs, taskQueueBacklog: createTaskQueueBacklog(temporal) });
   const executions = createExecutions({ pool, temporal, log, config, starter });
+  const runner = createOperationRunner({ pool, log, appliers: createAppliers({ pool, temporal, log, config, starter }) });
+  const beginning = createBeginOperation({ starts: createOperationStarts({ temporal, log }), runner, log });
+  const operations = createOperations({ pool, begin: beginning.begin });
 
   const publicUrl = config.PUBLIC_URL.replace(/\/$/, '');
   const shared: Omit<AppDeps, 'config' | 'accessLog' | 'metrics' | 'findKey'> = {
@@ -110,6 +121,8 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
       createServiceRoutes({ services, publicUrl }),
       createScheduleRoutes({ schedules, executions, publicUrl, inputLimitBytes: config.INPUT_LIMIT_BYTES }),
       createExecutionRoutes({ executions, publicUrl }),
+      createOperationRoutes({ operations, publicUrl, inputLimitBytes: config.INPUT_LIMIT_BYTES }),
+      createBackfillRoutes({ backfills: createBackfills({ pool }), operations, publicUrl }),
       createSlotRoutes({ ledger: createLedger({ pool }) }),
       createCalendarRoutes({ calendars: createCalendars({ pool }), publicUrl }),
       createFreezeRoutes({ freezes: createFreezes({ pool }), publicUrl }),
@@ -162,7 +175,7 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
     readiness.drain();
     stopping.abort();
     await server.close();
-    await Promise.race([Promise.all([starter.drain(), reconciler.drain(), jobs.drain()]), sleep(DRAIN_BEHIND_MS)]);
+    await Promise.race([Promise.all([beginning.drain(), starter.drain(), reconciler.drain(), jobs.drain()]), sleep(DRAIN_BEHIND_MS)]);
     await pool.end();
     log.info('stopped');
     // The connection to Temporal is left to the end of the process: a closed one throws out of the timers of calls that are being retried.

@@ -54,6 +54,7 @@ export async function startWorker(config: Config, log: Log): Promise<void> {
   const quarantine = createQuarantine({ config, log });
   const { activities, close } = createActivities({
     pool,
+    temporal,
     log,
     executionLog: createLog('worker', config.LOG_LEVEL, EXECUTION_LOG_GATHER_MS),
     config,

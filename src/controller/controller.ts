@@ -7,6 +7,7 @@ import { createMarks } from '../jobs/clocks/marks.ts';
 import { createReconciler } from '../jobs/clocks/reconcile.ts';
 import { createScheduleCalls } from '../jobs/clocks/schedule-calls.ts';
 import { createStarter } from '../jobs/execution-starts.ts';
+import { createOperationStarts } from '../jobs/operations/operation-starts.ts';
 import { createBackfills } from '../jobs/operations/backfills.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
@@ -23,8 +24,10 @@ import { createLateSlotLoop } from './late-slots.ts';
 import type { Loop } from './loop.ts';
 import { createMarksLoop } from './marks.ts';
 import { createNextRuns } from './next-runs.ts';
+import { createOperationLoop } from './operations.ts';
 import { createOrphans } from './orphans.ts';
 import { createPendingClocks } from './pending-clocks.ts';
+import { createResumes } from './resumes.ts';
 import { createServers } from './servers.ts';
 import { createStartOne } from './start-one.ts';
 import { createStarts } from './starts.ts';
@@ -74,6 +77,8 @@ export function createController(deps: {
     createFreezeLoop({ ...shared, starter, backfills: createBackfills({ pool }) }),
     createNextRuns(shared),
     createCalendarSpans(shared),
+    createOperationLoop({ ...shared, starts: createOperationStarts({ temporal, log }) }),
+    createResumes({ ...shared, onResumed: () => pendingClocks.wake() }),
     createHousekeeping(shared),
     createGauges({ ...shared, metrics }),
     createIntervalHealth(shared),

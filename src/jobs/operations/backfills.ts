@@ -172,8 +172,8 @@ async function refuseHeld(tx: Transaction, job: StoredJob): Promise<void> {
   }
   const freeze = await freezeOver(tx, job.team, job.id);
   if (freeze)
-    throw new JobError('refused', 'frozen', `Job ${name} is frozen (${freeze.reason}); backfill when freeze ${freeze.id} is over.`, {
-      extra: { freeze: freeze.id, reason: freeze.reason },
+    throw new JobError('refused', 'frozen', `Job ${name} is frozen (${freeze.reason}); backfill when freeze ${freeze.freezeId} is over.`, {
+      extra: freeze,
     });
 }
 

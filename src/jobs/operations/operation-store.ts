@@ -222,3 +222,18 @@ export async function operationsUnattended(database: Queryable, limit: number, l
   });
   return rows;
 }
+
+/**
+ * Deletes operations that ended so long ago, with their items; the executions they made stay. Backfills are kept as long as executions are: by their items is known which slots
+ * were backfilled. @returns how many
+ */
+export async function operationsForget(database: Queryable, days: number, backfillDays: number, limit: number): Promise<number> {
+  const gone = await database.query({
+    name: 'operations-forget',
+    text: `DELETE FROM operations WHERE id IN (
+             SELECT o.id FROM operations o
+              WHERE o.finished_at < now() - make_interval(days => CASE o.kind WHEN 'backfill' THEN $2 ELSE $1 END) ORDER BY o.finished_at LIMIT $3)`,
+    values: [days, backfillDays, limit],
+  });
+  return gone.rowCount ?? 0;
+}

@@ -58,8 +58,9 @@ export async function catchUpAfterPause(
   };
 }
 
-export function missedMessage({ slots }: MissedInPause): string {
-  if (slots === null) return `more than ${MOST_ITEMS.toLocaleString('en')} slots were missed`;
+/** @param most so many were looked for. */
+export function missedMessage({ slots }: MissedInPause, most = MOST_ITEMS): string {
+  if (slots === null) return `more than ${most.toLocaleString('en')} slots were missed`;
   return slots.length === 1 ? '1 slot was missed' : `${slots.length} slots were missed`;
 }
 

@@ -6,10 +6,14 @@ import type { Schedule } from '../time/schedule-document.ts';
 import { timingOf } from '../time/timing.ts';
 
 /** The freeze that holds a job now, or null. */
-export async function freezeOver(database: Queryable, team: string, jobId: string): Promise<{ id: string; reason: string } | null> {
-  const { rows } = await database.query<{ id: string; reason: string }>({
+export async function freezeOver(
+  database: Queryable,
+  team: string,
+  jobId: string,
+): Promise<{ freezeId: string; reason: string; until: Date | null } | null> {
+  const { rows } = await database.query<{ freezeId: string; reason: string; until: Date | null }>({
     name: 'freeze-over-job',
-    text: `SELECT f.id, f.reason FROM freezes f JOIN jobs j ON j.id = $2 AND j.team = $1
+    text: `SELECT f.id AS "freezeId", f.reason, coalesce(f.ended_at, f.to_at) AS until FROM freezes f JOIN jobs j ON j.id = $2 AND j.team = $1
             WHERE f.team = $1 AND f.settled_at IS NULL AND f.from_at <= clock_timestamp()
               AND coalesce(f.ended_at, f.to_at, 'infinity') > clock_timestamp() AND freeze_covers(f, j)
             ORDER BY f.from_at LIMIT 1`,

@@ -1,0 +1,39 @@
+/** Loop: operations that nobody sees through: just written, or their workflow is lost. Those that ended long ago are forgotten. */
+import type { OperationStarts } from '../jobs/operations/operation-starts.ts';
+import { operationsForget, operationsUnattended } from '../jobs/operations/operation-store.ts';
+import type { Log } from '../log.ts';
+import type { Pool } from '../postgres.ts';
+import { createLoop, type Loop } from './loop.ts';
+import type { Servers } from './servers.ts';
+import { together } from './together.ts';
+
+const BATCH = 200;
+const WIDTH = 8;
+/** A workflow that was started has this long to come to its operation. Milliseconds. */
+const LEASE_MS = 15_000;
+/** Operations are kept so long after they have ended; their slots say longer what was backfilled. */
+const KEEP_DAYS = 90;
+const KEEP_BACKFILLS_DAYS = 400;
+const FORGET_EVERY_MS = 600_000;
+const FORGET_AT_ONCE = 20;
+
+export function createOperationLoop(deps: { pool: Pool; starts: OperationStarts; servers: Servers; log: Log }): Loop {
+  const { pool, starts, servers, log } = deps;
+  let forgottenAt = 0;
+  return createLoop({
+    name: 'operations',
+    intervalMs: 1_000,
+    needs: ['Postgres', 'Temporal'],
+    servers,
+    log,
+    pass: async (signal) => {
+      if (Date.now() - forgottenAt > FORGET_EVERY_MS) {
+        const forgotten = await operationsForget(pool, KEEP_DAYS, KEEP_BACKFILLS_DAYS, FORGET_AT_ONCE);
+        if (forgotten < FORGET_AT_ONCE) forgottenAt = Date.now();
+      }
+      const found = await operationsUnattended(pool, BATCH, LEASE_MS);
+      await together(found, WIDTH, ({ team, id }) => starts.start(team, id), { signal, goOn: () => !servers.temporal.isAway() });
+      return found.length === BATCH ? 'again' : undefined;
+    },
+  });
+}
