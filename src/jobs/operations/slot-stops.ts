@@ -14,7 +14,7 @@ export async function freezeOver(
   const { rows } = await database.query<{ freezeId: string; reason: string; until: Date | null }>({
     name: 'freeze-over-job',
     text: `SELECT f.id AS "freezeId", f.reason, coalesce(f.ended_at, f.to_at) AS until FROM freezes f JOIN jobs j ON j.id = $2 AND j.team = $1
-            WHERE f.team = $1 AND f.settled_at IS NULL AND f.from_at <= clock_timestamp()
+            WHERE (f.team = $1 OR f.scope = 'global') AND f.settled_at IS NULL AND f.from_at <= clock_timestamp()
               AND coalesce(f.ended_at, f.to_at, 'infinity') > clock_timestamp() AND freeze_covers(f, j)
             ORDER BY f.from_at LIMIT 1`,
     values: [team, jobId],
@@ -29,7 +29,7 @@ export async function withoutFrozen(database: Queryable, team: string, jobId: st
   const { rows } = await database.query<{ from_at: Date; until: Date | null }>({
     name: 'freezes-over-slots',
     text: `SELECT f.from_at, coalesce(f.ended_at, f.to_at) AS until FROM freezes f JOIN jobs j ON j.id = $2 AND j.team = $1
-            WHERE f.team = $1 AND f.from_at <= $4 AND coalesce(f.ended_at, f.to_at, 'infinity') > $3 AND freeze_covers(f, j)`,
+            WHERE (f.team = $1 OR f.scope = 'global') AND f.from_at <= $4 AND coalesce(f.ended_at, f.to_at, 'infinity') > $3 AND freeze_covers(f, j)`,
     values: [team, jobId, first, last],
   });
   return slots.filter((slot) => !rows.some(({ from_at: from, until }) => from <= slot && (until === null || slot < until)));
