@@ -4,13 +4,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import manifest from '../package.json' with { type: 'json' };
 import { createAddressRules, literalAddressProblem } from './activities/targets/address-rules.ts';
 import { headerProblems } from './activities/targets/http-request-headers.ts';
+import { createWaysOut } from './activities/targets/ways-out.ts';
 import { type AppDeps, createApp } from './api/app.ts';
 import { rehearseHotRequests } from './api/rehearsal.ts';
 import { createBackfillRoutes } from './api/routes-backfills.ts';
 import { createCalendarRoutes } from './api/routes-calendars.ts';
+import { createChannelRoutes } from './api/routes-channels.ts';
 import { createExecutionRoutes } from './api/routes-executions.ts';
 import { createFreezeRoutes } from './api/routes-freezes.ts';
 import { createJobRoutes } from './api/routes-jobs.ts';
+import { createNotificationRoutes } from './api/routes-notifications.ts';
 import { createOperationRoutes } from './api/routes-operations.ts';
 import { createScheduleRoutes } from './api/routes-schedule.ts';
 import { createServiceRoutes } from './api/routes-services.ts';
@@ -27,6 +30,12 @@ import { completeIdempotencyKey, findIdempotentResponse } from './jobs/idempoten
 import { createJobs } from './jobs/jobs.ts';
 import { createLedger } from './jobs/ledger/ledger.ts';
 import { watchdogWord } from './jobs/ledger/watchdog-status.ts';
+import { createChannels } from './jobs/notifications/channels.ts';
+import { createDeliver } from './jobs/notifications/deliver.ts';
+import { createDeliveries } from './jobs/notifications/deliveries.ts';
+import { createJobMutes } from './jobs/notifications/job-mutes.ts';
+import { createSender } from './jobs/notifications/sender.ts';
+import { createTeamNotify } from './jobs/notifications/team-rules.ts';
 import { createAppliers } from './jobs/operations/appliers.ts';
 import { createBackfills } from './jobs/operations/backfills.ts';
 import { createBeginOperation } from './jobs/operations/begin-operation.ts';
@@ -109,6 +118,11 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
   const operations = createOperations({ pool, begin: beginning.begin });
 
   const publicUrl = config.PUBLIC_URL.replace(/\/$/, '');
+  const waysOut = createWaysOut({ allow: config.ALMANAC_TARGET_ALLOW, deny: config.ALMANAC_TARGET_DENY });
+  const mail = { hasServer: config.SMTP_URL !== '', hasSender: config.MAIL_FROM !== '' };
+  const send = createSender({ waysOut, mail: { smtpUrl: config.SMTP_URL, from: config.MAIL_FROM }, publicUrl });
+  const tell = (type: string, outcome: string) => metrics.notifications.inc({ type, outcome });
+  const deliveries = createDeliveries({ pool, deliver: createDeliver({ pool, log, send, tell }) });
   const shared: Omit<AppDeps, 'config' | 'accessLog' | 'metrics' | 'findKey'> = {
     log,
     readiness,
@@ -125,6 +139,8 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
       createBackfillRoutes({ backfills: createBackfills({ pool }), operations, publicUrl }),
       createSlotRoutes({ ledger: createLedger({ pool }) }),
       createCalendarRoutes({ calendars: createCalendars({ pool }), publicUrl }),
+      createChannelRoutes({ channels: createChannels({ pool, targetRules, mail }), deliveries, publicUrl }),
+      createNotificationRoutes({ teamNotify: createTeamNotify({ pool }), jobMutes: createJobMutes({ pool }), deliveries, publicUrl }),
       createFreezeRoutes({ freezes: createFreezes({ pool }), publicUrl }),
     ],
     version: manifest.version,
@@ -176,6 +192,7 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
     stopping.abort();
     await server.close();
     await Promise.race([Promise.all([beginning.drain(), starter.drain(), reconciler.drain(), jobs.drain()]), sleep(DRAIN_BEHIND_MS)]);
+    await waysOut.close();
     await pool.end();
     log.info('stopped');
     // The connection to Temporal is left to the end of the process: a closed one throws out of the timers of calls that are being retried.

@@ -119,6 +119,16 @@ export const environmentSchema = z.object({
   /** How long after it was due a slot may begin before the watchdog calls its job late. */
   WATCHDOG_GRACE_S: count(60),
 
+  // Notifications.
+  /** Mail server of channels that name none, `smtp://user:password@host:587` or `smtps://…`; empty: each names its own. */
+  SMTP_URL: z
+    .union([z.literal(''), z.string().regex(/^smtps?:\/\/\S+$/, 'must be an address, e.g. smtp://user:password@mail.example.com:587')])
+    .default(''),
+  /** Sender of mails; empty: each channel names its own. */
+  MAIL_FROM: z.string().default(''),
+  /** Deliveries and events that are older leave the log. */
+  DELIVERY_KEEP_DAYS: count(30),
+
   // Terminal and log.
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   METRICS_PORT: port(0),
@@ -133,7 +143,7 @@ export class ConfigError extends Error {
 
 const KNOWN = Object.keys(environmentSchema.shape);
 const OUR_PREFIXES =
-  /^(ALMANAC_|WORKER_|RATE_LIMIT_|SWEEP_|WATCHDOG_|POOL_|RECONCILE_|BODY_LIMIT_|BUFFER_LIMIT_|POOL_|RETENTION_|ARCHIVE_)/;
+  /^(ALMANAC_|WORKER_|RATE_LIMIT_|SWEEP_|WATCHDOG_|POOL_|RECONCILE_|BODY_LIMIT_|BUFFER_LIMIT_|POOL_|RETENTION_|ARCHIVE_|SMTP_|MAIL_|DELIVERY_)/;
 
 /**
  * Reads and checks the environment. An empty variable counts as not set.
@@ -148,7 +158,7 @@ export function readConfig(environment: NodeJS.ProcessEnv = process.env): Config
   const parsed = environmentSchema.safeParse(given);
   for (const issue of parsed.error?.issues ?? []) {
     const name = String(issue.path[0]);
-    const secret = /KEY|TOKEN|DATABASE_URL/.test(name);
+    const secret = /KEY|TOKEN|DATABASE_URL|SMTP_URL/.test(name);
     wrong.push(`${name}: ${issue.message}${secret ? '' : ` (is ${JSON.stringify(given[name])})`}`);
   }
   if (wrong.length > 0 || !parsed.success) throw new ConfigError(`The environment is not usable:\n  ${wrong.join('\n  ')}`);

@@ -1,4 +1,5 @@
 /** Entry: the controller. Any number of copies may run. */
+import { createWaysOut } from './activities/targets/ways-out.ts';
 import { readConfigOrExit } from './config.ts';
 import { startController } from './controller/process.ts';
 import { createLog } from './log.ts';
@@ -6,4 +7,5 @@ import { exitWithParent } from './process-lifetime.ts';
 
 exitWithParent();
 const config = readConfigOrExit();
-await startController(config, createLog('controller', config.LOG_LEVEL));
+const waysOut = createWaysOut({ allow: config.ALMANAC_TARGET_ALLOW, deny: config.ALMANAC_TARGET_DENY });
+await startController(config, createLog('controller', config.LOG_LEVEL), waysOut);

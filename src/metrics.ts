@@ -61,6 +61,30 @@ export function createMetrics(process: string) {
       labelNames: ['kind'],
       registers,
     }),
+    archivedRows: new Counter({
+      name: 'archived_rows_total',
+      help: 'Rows that left the database for an archive',
+      labelNames: ['table'],
+      registers,
+    }),
+    retentionHeld: new Gauge({
+      name: 'retention_held_months',
+      help: 'Months older than RETENTION_MONTHS that can not leave the database, by reason',
+      labelNames: ['reason'],
+      registers,
+    }),
+    notifications: new Counter({
+      name: 'notifications_total',
+      help: 'Attempts to deliver notifications, by type of channel: delivered, retried, failed for good, suppressed',
+      labelNames: ['type', 'outcome'],
+      registers,
+    }),
+    notificationBacklog: new Gauge({
+      name: 'notification_backlog_seconds',
+      help: 'Age of the oldest event that nobody has taken, and of the oldest delivery that is due',
+      labelNames: ['of'],
+      registers,
+    }),
     reconcilePending: new Gauge({ name: 'reconcile_pending', help: 'Clocks whose last change is not yet in Temporal', registers }),
   };
 }

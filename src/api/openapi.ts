@@ -158,6 +158,8 @@ function pathOf(spec: RouteSpec, tag: string, schemaOf: SchemaOf): RouteConfig {
 }
 
 const PARAMETERS: Record<string, string> = {
+  channel: "The channel's id or name",
+  delivery: "The delivery's id",
   job: "The job's id or name",
   service: "The service's id or name",
   execution: "The execution's id",

@@ -1,14 +1,16 @@
 /** The controller as a whole: its loops, what they share, and how they start and stop. Several controllers at once do no harm (semantics.md 8, 11). */
 import type { Client } from '@temporalio/client';
 import type { Config } from '../config.ts';
+import type { Place } from '../jobs/archive/place.ts';
 import { clocksRetryNow } from '../jobs/clocks/clock-store.ts';
 import { createLateSlots } from '../jobs/clocks/late-slots.ts';
 import { createMarks } from '../jobs/clocks/marks.ts';
 import { createReconciler } from '../jobs/clocks/reconcile.ts';
 import { createScheduleCalls } from '../jobs/clocks/schedule-calls.ts';
 import { createStarter } from '../jobs/execution-starts.ts';
-import { createOperationStarts } from '../jobs/operations/operation-starts.ts';
+import type { Send } from '../jobs/notifications/sender.ts';
 import { createBackfills } from '../jobs/operations/backfills.ts';
+import { createOperationStarts } from '../jobs/operations/operation-starts.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { isPostgresAway, type Pool } from '../postgres.ts';
@@ -24,10 +26,12 @@ import { createLateSlotLoop } from './late-slots.ts';
 import type { Loop } from './loop.ts';
 import { createMarksLoop } from './marks.ts';
 import { createNextRuns } from './next-runs.ts';
+import { createNotificationLoops } from './notifications.ts';
 import { createOperationLoop } from './operations.ts';
 import { createOrphans } from './orphans.ts';
 import { createPendingClocks } from './pending-clocks.ts';
 import { createResumes } from './resumes.ts';
+import { createRetentionLoop } from './retention.ts';
 import { createServers } from './servers.ts';
 import { createStartOne } from './start-one.ts';
 import { createStarts } from './starts.ts';
@@ -45,6 +49,10 @@ export function createController(deps: {
     Config,
     'RECONCILE_CONCURRENCY' | 'SWEEP_INTERVAL_S' | 'BUFFER_LIMIT_SLOTS' | 'POOL_FROM_JOBS' | 'POOL_BELOW_JOBS' | 'WATCHDOG_GRACE_S'
   >;
+  /** How people are told, and for how long it is kept; absent: nobody is told by this process. */
+  notifications?: { send: Send; keepDays: number };
+  /** What leaves the database, and where to; absent: nothing leaves. */
+  retention?: { place: Place | null; months: number };
 }): Controller {
   const { pool, temporal, log, metrics, config } = deps;
   const servers = createServers({ pool, temporal, log, onBack: (server) => void catchUp(server) });
@@ -84,6 +92,9 @@ export function createController(deps: {
     createIntervalHealth(shared),
     createWatchdog({ ...shared, metrics, graceMs: config.WATCHDOG_GRACE_S * 1_000 }),
   ];
+
+  if (deps.notifications) loops.push(...createNotificationLoops({ ...shared, metrics, ...deps.notifications }));
+  if (deps.retention) loops.push(createRetentionLoop({ ...shared, metrics, ...deps.retention }));
 
   /** A server is back: what waits for its next try is due now, so that all is true within seconds. */
   async function catchUp(server: 'Postgres' | 'Temporal'): Promise<void> {

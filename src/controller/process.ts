@@ -1,6 +1,9 @@
 /** One controller process: its pool, its Temporal client, its loops and its metrics, in a pair of start and stop. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../config.ts';
+import { createPlaces } from '../jobs/archive/places.ts';
+import { createSender } from '../jobs/notifications/sender.ts';
+import type { WaysOut } from '../jobs/notifications/ways-out.ts';
 import type { Log } from '../log.ts';
 import { createMetrics, startMetricsServer } from '../metrics.ts';
 import { missingMigrations } from '../migrate.ts';
@@ -14,8 +17,11 @@ const AGAIN_MS = 500;
 /** After this the process ends even if a loop does not, milliseconds; SIGTERM promises 30 s. */
 const STOP_WITHIN_MS = 25_000;
 
-/** Starts the controller; resolves when it runs. It stops on SIGTERM and SIGINT, and outlives both servers, also at its start. */
-export async function startController(config: Config, log: Log): Promise<void> {
+/**
+ * Starts the controller; resolves when it runs. It stops on SIGTERM and SIGINT, and outlives both servers, also at its start.
+ * @param waysOut by which notifications leave; closed at the end.
+ */
+export async function startController(config: Config, log: Log, waysOut: WaysOut): Promise<void> {
   const stopping = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stopping.abort());
 
@@ -26,7 +32,11 @@ export async function startController(config: Config, log: Log): Promise<void> {
   );
   const temporal = createTemporalClient(config);
   const metrics = createMetrics('controller');
-  const controller = createController({ pool, temporal, log, metrics, config });
+  const publicUrl = config.PUBLIC_URL.replace(/\/$/, '');
+  const mail = { smtpUrl: config.SMTP_URL, from: config.MAIL_FROM };
+  const notifications = { send: createSender({ waysOut, mail, publicUrl }), keepDays: config.DELIVERY_KEEP_DAYS };
+  const retention = { place: createPlaces(config).current, months: config.RETENTION_MONTHS };
+  const controller = createController({ pool, temporal, log, metrics, config, retention, notifications });
   let migrated = false;
   const metricsServer = config.METRICS_PORT
     ? await startMetricsServer({
@@ -46,6 +56,7 @@ export async function startController(config: Config, log: Log): Promise<void> {
   const stop = async () => {
     setTimeout(() => process.exit(1), STOP_WITHIN_MS).unref();
     await controller.stop();
+    await waysOut.close();
     await metricsServer?.close();
     await pool.end();
     log.info('stopped');

@@ -37,7 +37,10 @@ const viewOf = ({ id, document, generation, createdBy, createdAt, updatedAt }: S
   updatedAt: updatedAt.toISOString(),
 });
 
-export function createChannels({ pool, targetRules }: { pool: Pool; targetRules: TargetRules }) {
+/** What the operator has set for mail: channels need not say it themselves. */
+export type MailDefaults = { hasServer: boolean; hasSender: boolean };
+
+export function createChannels({ pool, targetRules, mail }: { pool: Pool; targetRules: TargetRules; mail: MailDefaults }) {
   const isId = (idOrName: string) => idOrName.startsWith('chn_');
 
   /** @throws JobError `invalid` naming every wrong place. */
@@ -50,6 +53,7 @@ export function createChannels({ pool, targetRules }: { pool: Pool; targetRules:
     const errors: FieldError[] = maskErrors(channel);
     const problem = channel.type === 'email' ? null : targetRules.urlProblem(channel.url);
     if (problem) errors.push({ path: '/url', message: problem, code: 'address_refused' });
+    if (channel.type === 'email') errors.push(...mailErrors(channel, mail));
     if (channel.type === 'webhook')
       for (const { header, message } of targetRules.headerProblems(channel.headers))
         errors.push({ path: `/headers/${header.replaceAll('~', '~0').replaceAll('/', '~1')}`, message, code: 'header_refused' });
@@ -197,6 +201,15 @@ export function createChannels({ pool, targetRules }: { pool: Pool; targetRules:
       });
     },
   };
+}
+
+function mailErrors({ smtp, from }: Extract<ChannelDocument, { type: 'email' }>, { hasServer, hasSender }: MailDefaults): FieldError[] {
+  return [
+    ...(smtp || hasServer ? [] : [{ path: '/smtp', message: 'is required, because there is no SMTP_URL', code: 'required' }]),
+    ...(from !== undefined || hasSender
+      ? []
+      : [{ path: '/from', message: 'is required, because there is no MAIL_FROM', code: 'required' }]),
+  ];
 }
 
 /** A webhook always signs: one that is written without a secret keeps the one it has. */
