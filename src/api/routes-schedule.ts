@@ -111,7 +111,7 @@ export function createScheduleRoutes({ schedules, executions, publicUrl, inputLi
         problems: [409, 412],
         handle: async (call) => {
           const resume = parseActionBody(resumeSchema, call.body, 'resume');
-          return shown((await schedules.resume(call.caller, call.params.job as string, optionsOf(call), resume)).value);
+          return shown((await schedules.resume(call.caller, call.params.job as string, resume, optionsOf(call))).value);
         },
       }),
       route({

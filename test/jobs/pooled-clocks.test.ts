@@ -57,10 +57,10 @@ describe('a shared clock', () => {
     assert.ok((await clocksForNobody(it.pool, 1_000)).includes(clock));
     assert.deepEqual([await clockRest(it.pool, clock), await shown()], [true, true]);
     await observed(it.pool, clock);
-    const resumed = await it.schedules.resume(CALLER, second.id, ASYNC);
+    const resumed = await it.schedules.resume(CALLER, second.id, {}, ASYNC);
     assert.deepEqual([resumed.value.sync, await shown()], ['pending', false]);
     await observed(it.pool, clock);
-    assert.equal((await it.schedules.resume(CALLER, first.id, ASYNC)).value.sync, 'synced', 'it is awake already');
+    assert.equal((await it.schedules.resume(CALLER, first.id, {}, ASYNC)).value.sync, 'synced', 'it is awake already');
   });
 
   test('that rests wakes for a job that joins it', async () => {
@@ -130,7 +130,7 @@ describe('a shared clock', () => {
     const paused = (await it.schedules.pause(CALLER, id, {}, ASYNC)).value;
     assert.deepEqual([paused.state, paused.sync, paused.nextRunAt], ['paused', 'synced', null]);
     assert.deepEqual(await clockOf(it.pool, clock), before);
-    const resumed = (await it.schedules.resume(CALLER, id, ASYNC)).value;
+    const resumed = (await it.schedules.resume(CALLER, id, {}, ASYNC)).value;
     assert.deepEqual([resumed.state, resumed.sync], ['active', 'synced']);
     assert.deepEqual(await clockOf(it.pool, clock), before);
     await patch(id, { name: 'p1 renamed' });

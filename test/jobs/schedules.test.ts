@@ -107,7 +107,7 @@ describe('a pause', () => {
     const from = new Date(Math.floor(Date.now() / 1000) * 1000 - 10_000);
     await it.pool.query('UPDATE slot_ranges SET from_at = $2 WHERE job_id = $1', [id, from]);
     await it.pool.query(`UPDATE clock_members SET valid_from = $2::timestamptz - interval '1 hour' WHERE job_id = $1`, [id, from]);
-    const resumed = await it.schedules.resume(CALLER, id, ASYNC);
+    const resumed = await it.schedules.resume(CALLER, id, {}, ASYNC);
     assert.deepEqual([resumed.value.state, resumed.value.pause, resumed.generation, resumed.value.nextRuns.length], ['active', null, 1, 5]);
     const [range] = await rangesOf(id);
     assert.equal(range?.count, Math.floor((range!.to_at!.getTime() - 1) / 1000) - from.getTime() / 1000 + 1);
@@ -134,7 +134,7 @@ describe('a pause', () => {
       at(20),
     ]);
     await it.pool.query('UPDATE slot_ranges SET from_at = $2 WHERE job_id = $1', [id, at(8)]);
-    await it.schedules.resume(CALLER, id, ASYNC);
+    await it.schedules.resume(CALLER, id, {}, ASYNC);
     // 8:00 and 9:00 of the hourly timing, then 10:00 to 19:30 every half hour; 20:00 is no longer a member's
     assert.equal((await rangesOf(id))[0]?.count, 2 + 20);
   });
@@ -147,8 +147,8 @@ describe('a pause', () => {
     assert.deepEqual([second.value.pause?.at, second.value.pause?.reason], [first.value.pause?.at, 'b']);
     assert.equal((await rangesOf(id)).length, 1);
     assert.equal((await clockOf(it.pool, id))?.generation, '2');
-    await it.schedules.resume(CALLER, id, ASYNC);
-    await it.schedules.resume(CALLER, id, ASYNC);
+    await it.schedules.resume(CALLER, id, {}, ASYNC);
+    await it.schedules.resume(CALLER, id, {}, ASYNC);
     assert.deepEqual(await actionsOf(it.pool, id), ['job.created', 'job.paused', 'job.paused', 'job.resumed']);
   });
 
@@ -160,7 +160,7 @@ describe('a pause', () => {
     assert.equal((await it.jobs.patch(CALLER, id, { enabled: false }, ASYNC)).value.state, 'disabled');
     assert.equal((await it.jobs.patch(CALLER, id, { enabled: true }, ASYNC)).value.state, 'paused');
     assert.equal((await clockOf(it.pool, id))?.paused, true);
-    assert.equal((await it.schedules.resume(CALLER, id, ASYNC)).value.state, 'active');
+    assert.equal((await it.schedules.resume(CALLER, id, {}, ASYNC)).value.state, 'active');
     assert.equal((await clockOf(it.pool, id))?.paused, false);
   });
 
@@ -169,7 +169,7 @@ describe('a pause', () => {
     await it.pool.query(`SELECT pause_after_failures('default', $1, 1)`, [id]);
     const view = await it.jobs.get(CALLER, id);
     assert.deepEqual([view.state, view.pause?.automatic, view.pause?.by], ['paused', true, 'almanac']);
-    const resumed = await it.schedules.resume(CALLER, id, ASYNC);
+    const resumed = await it.schedules.resume(CALLER, id, {}, ASYNC);
     assert.equal(resumed.value.state, 'active');
     assert.ok((await rangesOf(id)).every((range) => range.to_at !== null));
     const [runtime] = await rows<Record<string, unknown>>(it.pool, 'SELECT paused_at FROM job_runtime WHERE job_id = $1', id);
@@ -179,11 +179,11 @@ describe('a pause', () => {
   test('holds a one-off and a job on demand too', async () => {
     const once = await create({ name: 'once', schedule: { delay: '1h' } });
     assert.equal((await it.schedules.pause(CALLER, once.id, {}, ASYNC)).value.state, 'paused');
-    const resumed = await it.schedules.resume(CALLER, once.id, ASYNC);
+    const resumed = await it.schedules.resume(CALLER, once.id, {}, ASYNC);
     assert.deepEqual([resumed.value.state, resumed.value.nextRunAt], ['active', once.nextRunAt]);
     const demand = await create({ name: 'demand' });
     assert.equal((await it.schedules.pause(CALLER, demand.id, { blockManual: true }, ASYNC)).value.state, 'paused');
-    assert.equal((await it.schedules.resume(CALLER, demand.id, ASYNC)).value.state, 'on_demand');
+    assert.equal((await it.schedules.resume(CALLER, demand.id, {}, ASYNC)).value.state, 'on_demand');
   });
 });
 
