@@ -123,8 +123,8 @@ export function createSchedules({ pool, jobs, taskQueueBacklog }: SchedulesDeps)
     async resume(
       caller: Caller,
       idOrName: string,
-      options: WriteOptions = {},
       request: ResumeRequest = {},
+      options: WriteOptions = {},
     ): Promise<Written<ScheduleView>> {
       const { catchUp: policy = 'none', order = 'oldest', ratePerMinute = null, dryRun = false } = request;
       let resumed: Resumed | undefined;
