@@ -119,6 +119,14 @@ BEGIN
   RETURN QUERY EXECUTE format('SELECT count(*), coalesce(sum(hashtextextended(archive_line(t), 0)::numeric), 0) FROM %s t', p_table);
 END $$;
 
+CREATE FUNCTION archive_is_empty(p_table regclass) RETURNS boolean STABLE LANGUAGE plpgsql AS $$
+DECLARE
+  v_some boolean;
+BEGIN
+  EXECUTE format('SELECT EXISTS (SELECT FROM %s)', p_table) INTO v_some;
+  RETURN NOT v_some;
+END $$;
+
 -- An execution of this month that has not ended, or null.
 CREATE FUNCTION archive_unfinished(p_table regclass) RETURNS text STABLE LANGUAGE plpgsql AS $$
 DECLARE
@@ -130,3 +138,27 @@ END $$;
 
 -- Memberships that ended long ago are found without reading the others.
 CREATE INDEX clock_members_by_end ON clock_members (valid_to) WHERE valid_to <> 'infinity';
+
+-- As in 0002, but nobody waits for it: CREATE TABLE … PARTITION OF locks the parent against all readers and writers, and waits for those that read (docs/decisions/0018). A table that
+-- is made by itself and then attached locks out nobody.
+CREATE OR REPLACE FUNCTION ensure_partitions(p_at timestamptz) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+  v_from timestamptz := date_trunc('month', p_at, 'UTC');
+  -- the month after, computed in UTC whatever the session's zone is
+  v_to   timestamptz := ((v_from AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC';
+  v_month text := to_char(v_from AT TIME ZONE 'UTC', 'YYYY_MM');
+  v_made integer := 0;
+  v_parent text;
+BEGIN
+  FOREACH v_parent IN ARRAY ARRAY['job_executions', 'job_attempts'] LOOP
+    IF to_regclass(v_parent || '_' || v_month) IS NULL THEN
+      PERFORM pg_advisory_xact_lock(hashtext('almanac-partitions'));
+      IF to_regclass(v_parent || '_' || v_month) IS NULL THEN
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL) WITH (fillfactor = 85)', v_parent || '_' || v_month, v_parent);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', v_parent, v_parent || '_' || v_month, v_from, v_to);
+        v_made := v_made + 1;
+      END IF;
+    END IF;
+  END LOOP;
+  RETURN v_made;
+END $$;
