@@ -17,7 +17,7 @@ export const slotSchema = z
     range: z
       .object({
         reason: z.string(),
-        from: time,
+        from: time.nullable(),
         to: time.nullable(),
         freezeId: z.string().nullable(),
         calendar: z.string().nullable(),

@@ -5,7 +5,8 @@ import type { LedgerJob, RangeRow, SlotRow } from './timeline-store.ts';
 
 export type RangeView = {
   reason: string;
-  from: string;
+  /** Null: as long as anybody knows. */
+  from: string | null;
   to: string | null;
   freezeId: string | null;
   calendar: string | null;
@@ -61,7 +62,7 @@ export function slotView(job: LedgerJob, { slot, outcome, row, range, mark, futu
 
 export const rangeView = (range: RangeRow): RangeView => ({
   reason: range.reason,
-  from: range.from_at.toISOString(),
+  from: range.from_at?.toISOString() ?? null,
   to: range.to_at?.toISOString() ?? null,
   freezeId: range.freeze_id,
   calendar: range.calendar,

@@ -1,7 +1,6 @@
 /** What Postgres knows of one job's slots between two moments: memberships with their timings, rows, ranges, and what lies ahead that will keep slots from running. */
 import type { Queryable } from '../../postgres.ts';
 import type { ExecutionStatus } from '../execution-view.ts';
-import type { DstPolicy } from '../time/oracle.ts';
 import type { Timing } from '../time/timing.ts';
 
 /** A job as far as its slots go. */
@@ -13,22 +12,15 @@ export type LedgerJob = {
   paused_at: Date | null;
   /** When the pause ends by itself; null: it does not. */
   paused_until: Date | null;
-  dst: DstPolicy;
-  include: string[] | null;
-  exclude: string[] | null;
-  zone: string | null;
   /** Its only slot is that of a single run. */
   once: boolean;
   now: Date;
 };
 
 export async function ledgerJob(database: Queryable, team: string, idOrName: string): Promise<LedgerJob | null> {
-  const { rows } = await database.query<
-    LedgerJob & { dst_gap: DstPolicy['gap']; dst_repeat: DstPolicy['repeat'] | null; until: string | null }
-  >({
+  const { rows } = await database.query<LedgerJob & { until: string | null }>({
     name: 'ledger-job',
-    text: `SELECT j.id, j.name, r.offset_s, r.enabled, r.paused_at, j.pause ->> 'until' AS until, r.dst_gap, r.dst_repeat, r.include_calendars AS include,
-                  r.exclude_calendars AS exclude, r.calendar_zone AS zone, now() AS now,
+    text: `SELECT j.id, j.name, r.offset_s, r.enabled, r.paused_at, j.pause ->> 'until' AS until, now() AS now,
                   coalesce(j.document #>> '{schedule,at}', j.document #>> '{schedule,delay}') IS NOT NULL AS once
              FROM jobs j JOIN job_runtime r ON r.job_id = j.id
             WHERE j.team = $1 AND (j.id = $2 OR (j.name = $2 AND j.deleted_at IS NULL)) LIMIT 1`,
@@ -36,8 +28,8 @@ export async function ledgerJob(database: Queryable, team: string, idOrName: str
   });
   const row = rows[0];
   if (!row) return null;
-  const { dst_gap: gap, dst_repeat: repeat, until, ...job } = row;
-  return { ...job, dst: { gap, repeat: repeat ?? undefined }, paused_until: until === null ? null : new Date(until) };
+  const { until, ...job } = row;
+  return { ...job, paused_until: until === null ? null : new Date(until) };
 }
 
 /** A time in which one timing was the job's, `to` exclusive. */
@@ -104,7 +96,7 @@ export async function laterRows(database: Queryable, team: string, job: string, 
 
 export type RangeRow = {
   reason: string;
-  from_at: Date;
+  from_at: Date | null;
   to_at: Date | null;
   freeze_id: string | null;
   calendar: string | null;
@@ -124,34 +116,33 @@ export async function rangesOver(database: Queryable, team: string, job: string,
   return rows;
 }
 
-/** Freezes that hold the job in a part of [first, last], planned ones too. */
-export async function freezesOver(database: Queryable, team: string, job: string, first: Date, last: Date): Promise<RangeRow[]> {
-  const { rows } = await database.query<RangeRow>({
-    name: 'ledger-freezes',
-    text: `SELECT 'frozen' AS reason, f.from_at, coalesce(f.ended_at, f.to_at) AS to_at, f.id AS freeze_id, NULL AS calendar, f.created_by AS by, f.reason AS note
-             FROM freezes f JOIN jobs j ON j.id = $2 AND j.team = $1
-            WHERE f.team = $1 AND f.settled_at IS NULL AND f.from_at <= $4 AND coalesce(f.ended_at, f.to_at, 'infinity') > $3 AND freeze_covers(f, j)
-            ORDER BY f.from_at`,
-    values: [team, job, first, last],
-  });
-  return rows;
-}
+/** What keeps a slot from running, as admit would say it now. */
+export type StopRow = {
+  slot: Date;
+  reason: string;
+  from_at: Date | null;
+  to_at: Date | null;
+  freeze_id: string | null;
+  calendar: string | null;
+  note: string | null;
+};
 
-export type SpanRow = { calendar: string; from_at: Date; to_at: Date };
-
-/** Stretches of calendars, as moments, that have a part in [first, last]. */
-export async function spansOver(
+/** Of slots ahead those that will not run by what is known now: changes of clocks, calendars, freezes, planned ones too. */
+export async function stopsAhead(
   database: Queryable,
   team: string,
-  { calendars, zone }: { calendars: readonly string[]; zone: string },
-  first: Date,
-  last: Date,
-): Promise<SpanRow[]> {
-  const { rows } = await database.query<SpanRow>({
-    name: 'ledger-spans',
-    text: `SELECT s.calendar, s.from_at, s.to_at FROM calendar_spans s
-            WHERE s.team = $1 AND s.calendar = ANY ($2::text[]) AND s.zone = $3 AND s.from_at <= $5 AND s.to_at > $4 ORDER BY s.from_at`,
-    values: [team, calendars, zone, first, last],
+  job: string,
+  slots: readonly { slot: Date; hash: string }[],
+): Promise<StopRow[]> {
+  const { rows } = await database.query<StopRow>({
+    name: 'ledger-stops-ahead',
+    text: `SELECT s.slot, (t.stop).reason, CASE WHEN isfinite((t.stop).from_at) THEN (t.stop).from_at END AS from_at,
+                  CASE WHEN isfinite((t.stop).to_at) THEN (t.stop).to_at END AS to_at, (t.stop).freeze_id, (t.stop).calendar,
+                  (SELECT f.reason FROM freezes f WHERE f.id = (t.stop).freeze_id) AS note
+             FROM unnest($3::timestamptz[], $4::text[]) AS s (slot, hash)
+            CROSS JOIN LATERAL (SELECT slot_stop_of($1, $2, s.hash, s.slot) AS stop OFFSET 0) t
+            WHERE (t.stop).reason IS NOT NULL`,
+    values: [team, job, slots.map(({ slot }) => slot), slots.map(({ hash }) => hash)],
   });
   return rows;
 }

@@ -1,6 +1,7 @@
 /**
  * One job's slots in one timeline, past and ahead. Which slots there are is said by the oracle within the job's memberships (also those that have ended, with the timings
- * they had); what became of them by rows and ranges; what will become of those ahead by what is known now: pause, freezes, calendars, the choice for changes of clocks.
+ * they had); what became of them by rows and ranges; what will become of those ahead by
+ * what is known now: pause, and the function by which admit decides.
  *
  * A page costs as much as its slots, whatever the range: slots are worked out in stretches from where the last page ended. With a filter a page may be searched in vain;
  * then it ends early, and its cursor goes on.
@@ -9,11 +10,10 @@ import { setImmediate as yieldTurn } from 'node:timers/promises';
 import type { Pool } from '../../postgres.ts';
 import type { Caller } from '../caller.ts';
 import { jobNotFound } from '../job-errors.ts';
-import { marksOf, slotsBetween, verdictOf } from '../time/oracle.ts';
+import { marksOf, slotsBetween } from '../time/oracle.ts';
 import { DECIDED_WITHIN_MS, outcomeOfRange, outcomeOfRow, type SlotOutcome } from './outcomes.ts';
 import { type SlotView, type SlotWord, slotView } from './slot-view.ts';
 import {
-  freezesOver,
   type LedgerJob,
   laterRows,
   ledgerJob,
@@ -21,9 +21,9 @@ import {
   type RangeRow,
   rangesOver,
   type SlotRow,
-  type SpanRow,
+  type StopRow,
   slotRows,
-  spansOver,
+  stopsAhead,
   stretchesOf,
   type TimedStretch,
 } from './timeline-store.ts';
@@ -31,6 +31,8 @@ import {
 /** Slots looked at for one page; and those worked out at a stretch when there is a filter. */
 const MOST_SCANNED = 5_000;
 const SCANNED_AT_ONCE = 1_000;
+/** What can be said of a slot that is not due yet. */
+const AHEAD: readonly SlotOutcome[] = ['expected', 'paused', 'frozen', 'excluded', 'dst_gap', 'dst_repeat'];
 
 export type TimelineQuery = {
   from: Date;
@@ -48,15 +50,17 @@ export function createTimeline({ pool }: { pool: Pool }) {
     const job = await ledgerJob(pool, caller.team, idOrName);
     if (!job) throw jobNotFound(idOrName);
     const from = query.after && query.after >= query.from ? new Date(query.after.getTime() + 1) : query.from;
-    const stretches = await stretchesOf(pool, caller.team, job.id, from, query.to);
-    const items: SlotView[] = [];
     const wanted = query.outcome && new Set<string>(query.outcome);
+    // what has happened is not looked for in what lies ahead
+    const to = wanted && !AHEAD.some((outcome) => wanted.has(outcome)) && job.now < query.to ? job.now : query.to;
+    const stretches = from < to ? await stretchesOf(pool, caller.team, job.id, from, to) : [];
+    const items: SlotView[] = [];
     let position = from;
     for (let scanned = 0; scanned < MOST_SCANNED; ) {
       const most = wanted ? SCANNED_AT_ONCE : query.limit - items.length + 1;
       const stretch = slotsFrom(stretches, position, most);
       // what lies behind the last slot of a full stretch belongs to the next one
-      const last = stretch.length === most ? stretch.at(-1)!.slot : new Date(query.to.getTime() - 1);
+      const last = stretch.length === most ? stretch.at(-1)!.slot : new Date(to.getTime() - 1);
       const words = await wordsOf(caller.team, job, stretch, position, last);
       for (const word of words) {
         if (wanted && !wanted.has(word.outcome)) continue;
@@ -79,24 +83,29 @@ export function createTimeline({ pool }: { pool: Pool }) {
     first: Date,
     last: Date,
   ): Promise<SlotWord[]> {
-    const ahead = last > job.now;
-    const [rows, once, ranges, freezes, spans] = await Promise.all([
+    const ahead = expected.filter(({ slot }) => slot > job.now && !isPaused(job, slot));
+    const [rows, once, ranges, stops] = await Promise.all([
       first <= job.now ? slotRows(pool, team, job.id, first, last) : [],
       job.once ? onceRows(pool, team, job.id, first, last, MOST_SCANNED) : [],
       first <= job.now ? rangesOver(pool, team, job.id, first, last) : [],
-      ahead ? freezesOver(pool, team, job.id, first, last) : [],
-      ahead && job.zone
-        ? spansOver(pool, team, { calendars: [...(job.include ?? []), ...(job.exclude ?? [])], zone: job.zone }, first, last)
+      ahead.length > 0
+        ? stopsAhead(
+            pool,
+            team,
+            job.id,
+            ahead.map(({ slot, stretch }) => ({ slot, hash: stretch.timing_hash })),
+          )
         : [],
     ]);
     const byTime = new Map<number, SlotWord>();
     const marks = marksBetween(expected);
+    const stopped = new Map(stops.map((stop) => [stop.slot.getTime(), stop]));
     for (const { slot } of expected) {
       const at = slot.getTime();
       const mark = marks.get(at) ?? null;
       const known = { slot, row: null, mark, future: slot > job.now };
-      const range = ranges.find((one) => one.from_at <= slot && (one.to_at === null || slot < one.to_at)) ?? null;
-      if (known.future) byTime.set(at, { ...known, ...forecast(job, slot, freezes, spans, mark) });
+      const range = ranges.find((one) => one.from_at !== null && one.from_at <= slot && (one.to_at === null || slot < one.to_at)) ?? null;
+      if (known.future) byTime.set(at, { ...known, ...forecast(job, slot, stopped.get(at)) });
       else if (range) byTime.set(at, { ...known, range, outcome: outcomeOfRange(range.reason) });
       else {
         const outcome = job.now.getTime() - at < DECIDED_WITHIN_MS ? 'pending' : 'unaccounted';
@@ -156,31 +165,15 @@ const wordOfRow = (job: LedgerJob, row: SlotRow, mark: string | null): SlotWord 
   return { slot: row.slot, row, range: null, mark, future, outcome: outcomeOfRow(row.status, row.reason, future) };
 };
 
-/** What admit would say of a slot ahead by what is known now, in its order: pause, freeze, calendars, changes of clocks. */
-function forecast(
-  job: LedgerJob,
-  slot: Date,
-  freezes: readonly RangeRow[],
-  spans: readonly SpanRow[],
-  mark: string | null,
-): { outcome: SlotOutcome; range: RangeRow | null } {
-  if (!job.enabled) return { outcome: 'paused', range: null };
-  if (job.paused_at && (job.paused_until === null || slot < job.paused_until)) return { outcome: 'paused', range: null };
-  const freeze = freezes.find((one) => one.from_at <= slot && (one.to_at === null || slot < one.to_at));
-  if (freeze) return { outcome: 'frozen', range: freeze };
-  const within = spans.filter((span) => span.from_at <= slot && slot < span.to_at);
-  const excluding = within.find(({ calendar }) => job.exclude?.includes(calendar));
-  if (excluding) return { outcome: 'excluded', range: rangeOfSpan(excluding) };
-  if (job.include && !within.some(({ calendar }) => job.include?.includes(calendar))) return { outcome: 'excluded', range: null };
-  return { outcome: (mark && verdictOf(mark as Parameters<typeof verdictOf>[0], job.dst)) || 'expected', range: null };
-}
+const isPaused = (job: LedgerJob, slot: Date): boolean =>
+  !job.enabled || (job.paused_at !== null && (job.paused_until === null || slot < job.paused_until));
 
-const rangeOfSpan = ({ calendar, from_at, to_at }: SpanRow): RangeRow => ({
-  reason: 'excluded',
-  from_at,
-  to_at,
-  freeze_id: null,
-  calendar,
-  by: null,
-  note: null,
-});
+/** What admit would say of a slot ahead by what is known now. */
+function forecast(job: LedgerJob, slot: Date, stop: StopRow | undefined): { outcome: SlotOutcome; range: RangeRow | null } {
+  if (isPaused(job, slot)) return { outcome: 'paused', range: null };
+  if (!stop) return { outcome: 'expected', range: null };
+  const { reason, from_at, to_at, freeze_id, calendar, note } = stop;
+  // a change of clocks stops a moment, not a stretch
+  const range = freeze_id || calendar ? { reason, from_at, to_at, freeze_id, calendar, by: null, note } : null;
+  return { outcome: outcomeOfRange(reason), range };
+}

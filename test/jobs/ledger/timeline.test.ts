@@ -2,6 +2,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { createTimeline, type Timeline, type TimelineQuery } from '../../../src/jobs/ledger/timeline.ts';
+import { compileCron } from '../../../src/jobs/time/cron.ts';
+import { marksOf } from '../../../src/jobs/time/oracle.ts';
+import { normaliseTiming } from '../../../src/jobs/time/timing.ts';
 import type { Pool } from '../../../src/postgres.ts';
 import { openTestPool } from '../../support/pool.ts';
 import { seedJob } from '../../support/seed.ts';
@@ -108,6 +111,10 @@ describe('what lies ahead', () => {
     await pool.query(
       `INSERT INTO calendar_spans (team, calendar, zone, from_at, to_at) VALUES ('default', 'days', 'UTC', now() - interval '1 hour', now() + interval '1 hour')`,
     );
+    await pool.query(
+      `INSERT INTO calendar_zones (team, calendar, zone, version, spans_from, spans_until)
+       SELECT 'default', name, 'UTC', 1, now() - interval '1 day', now() + interval '400 days' FROM unnest(ARRAY['days', 'nothing']) AS name`,
+    );
     const [plain, paused, disabled, excluded, outside, inside, frozen] = [
       await seed(),
       await seed('paused_at = now()'),
@@ -137,6 +144,25 @@ describe('what lies ahead', () => {
     const { items } = await look(frozen, ahead);
     assert.deepEqual([items[0]?.range?.freezeId, items[0]?.range?.note, items[0]?.future], ['frz_ahead', 'planned', true]);
   });
+});
+
+test('on days when clocks change slots are marked, and end as the job has chosen', async () => {
+  const timing = normaliseTiming({ calendars: compileCron('30 2 * * *'), intervals: [], timezone: 'Europe/Berlin' });
+  const [from, to] = [new Date('2027-03-27T00:00:00Z'), new Date('2027-03-30T00:00:00Z')];
+  const marks = marksOf(timing, from, to);
+  assert.deepEqual(
+    marks.map(({ kind }) => kind),
+    ['gap'],
+  );
+  await pool.query(`INSERT INTO timings (hash, timing) VALUES ('berlin', $1)`, [JSON.stringify(timing)]);
+  await pool.query(`INSERT INTO timing_marks (timing_hash, slot, kind, fired) VALUES ('berlin', $1, 'gap', false)`, [marks[0]!.slot]);
+  const [shifting, skipping] = [await seedJob(pool), await seedJob(pool)];
+  await pool.query(`UPDATE clock_members SET timing_hash = 'berlin' WHERE job_id = ANY ($1)`, [[shifting.id, skipping.id]]);
+  await pool.query(`UPDATE job_runtime SET dst_gap = 'skip' WHERE job_id = $1`, [skipping.id]);
+  const words = async (job: string) =>
+    (await look(job, { from, to })).items.map(({ slot, outcome, dst }) => `${slot.slice(0, 10)} ${outcome} ${dst}`);
+  assert.deepEqual(await words(shifting.id), ['2027-03-27 expected null', '2027-03-28 expected gap', '2027-03-29 expected null']);
+  assert.deepEqual(await words(skipping.id), ['2027-03-27 expected null', '2027-03-28 dst_gap gap', '2027-03-29 expected null']);
 });
 
 describe('pages', () => {
