@@ -62,9 +62,9 @@ export async function rangesToSettle(database: Queryable, freezeIds: readonly st
 /** A time in which a job had one timing. `admitted`: its clock has been looked through for slots that nobody admitted, or has none left there. */
 export type MembershipSince = { job_id: string; timing_hash: string; from: Date; to: Date; admitted: boolean };
 
-/** Alias: c clocks. A clock is looked at again 15 s after its next slot (late-slots.ts): when that is later, no slot lies before. */
+/** Alias: c clocks. A clock is looked at again 15 s after its next slot (late-slots.ts): when that is later, no slot lies before. One that is due to be looked at may have any. */
 export const ADMITTED_UNTIL = (moment: string) =>
-  `(c.id IS NULL OR c.checked_until >= ${moment} OR coalesce(c.next_check_at > ${moment} + interval '15.001 seconds', false))`;
+  `(c.id IS NULL OR c.checked_until >= ${moment} OR coalesce(c.next_check_at > greatest(${moment} + interval '15.001 seconds', clock_timestamp()), false))`;
 
 /** Memberships of jobs between two moments. */
 export async function membershipsBetween(

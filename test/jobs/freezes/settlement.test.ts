@@ -117,8 +117,11 @@ describe('a freeze that is over', () => {
     assert.deepEqual(await rangesOf(swallowed.id), [[0, 10, -1]]);
     await pool.query('UPDATE clocks SET checked_until = $2 WHERE id = $1', [swallowed.id, at(10)]);
     assert.deepEqual([(await settlement.settle()).jobs, await settledAt(frozen)], [1, null], 'the other clock may still bring a slot');
-    // its next slot is looked for after the end: none is left before
-    await pool.query('UPDATE clocks SET next_check_at = $2 WHERE id = $1', [unseen.id, new Date(at(10).getTime() + 15_002)]);
+    // due to be looked at: it may have any
+    await pool.query(`UPDATE clocks SET next_check_at = now() - interval '1 second' WHERE id = $1`, [unseen.id]);
+    assert.deepEqual((await settlement.settle()).freezes, []);
+    // its next slot is known, and lies ahead
+    await pool.query(`UPDATE clocks SET next_check_at = now() + interval '1 hour' WHERE id = $1`, [unseen.id]);
     assert.deepEqual((await settlement.settle()).freezes, [frozen]);
   });
 });
