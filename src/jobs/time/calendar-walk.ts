@@ -48,9 +48,10 @@ function following(calendar: Calendar, field: Field): Uint8Array {
 /**
  * The first matching moment after `afterS`.
  * @param afterS epoch seconds.
+ * @param found is told the wall time that matched, as if it were UTC.
  * @returns epoch seconds, or null when nothing matches up to the year 2100.
  */
-export function nextOfCalendar(calendar: CompiledCalendar, zone: Zone, afterS: number): number | null {
+export function nextOfCalendar(calendar: CompiledCalendar, zone: Zone, afterS: number, found?: { wallS: number }): number | null {
   const wall = afterS + zone.offsetAt(afterS);
   const days = Math.floor(wall / DAY_S);
   let { year, month, day } = dateOf(days);
@@ -123,8 +124,12 @@ export function nextOfCalendar(calendar: CompiledCalendar, zone: Zone, afterS: n
     second = calendar.second[second]!;
     if (second > 59) continue;
 
-    const candidate = zone.epochOf(dayNumber(year, month, day) * DAY_S + hour * HOUR_S + minute * 60 + second);
-    if (hourOf(candidate + zone.offsetAt(candidate)) === hour) return candidate + late;
+    const wallS = dayNumber(year, month, day) * DAY_S + hour * HOUR_S + minute * 60 + second;
+    const candidate = zone.epochOf(wallS);
+    if (hourOf(candidate + zone.offsetAt(candidate)) === hour) {
+      if (found) found.wallS = wallS;
+      return candidate + late;
+    }
     // The wall time lies in a gap.
     hour += 1;
     minute = second = 0;

@@ -21,6 +21,7 @@ export type DateRule = {
 };
 
 const DAY_S = 86_400;
+const NONE: number[] = [];
 const LAST_YEAR = 2100;
 
 /** Answers with the first wall time after another, both in seconds since 1970 as if the wall showed UTC; null when there is none up to 2100. */
@@ -31,9 +32,21 @@ export function createDateSource(rule: DateRule): WallSource {
   const weekdays = new Set(rule.weekdays);
   const holidays = new Set(rule.holidays.map((day) => Date.parse(`${day}T00:00:00Z`) / 1_000 / DAY_S));
 
-  /** Day numbers of one month, ascending. */
+  /** Questions come in order, and again for the same month. */
+  const known = new Map<number, number[]>();
   function daysOf(year: number, month: number): number[] {
-    if (months.size > 0 && !months.has(month)) return [];
+    if (months.size > 0 && !months.has(month)) return NONE;
+    const key = year * 12 + month;
+    let days = known.get(key);
+    if (!days) {
+      days = workOut(year, month);
+      known.set(key, days);
+    }
+    return days;
+  }
+
+  /** Day numbers of one month, ascending. */
+  function workOut(year: number, month: number): number[] {
     const first = dayNumber(year, month, 1);
     const length = daysIn(month, year);
     const days: number[] = [];

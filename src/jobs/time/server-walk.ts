@@ -65,25 +65,43 @@ export function createWalker(calendars: readonly CompiledCalendar[], intervals: 
   return (afterS) => {
     const from = Math.max(afterS, -1);
     let next = Number.POSITIVE_INFINITY;
-    for (const nextOf of nexts) next = Math.min(next, nextOf(from));
+    const stretch = nexts.length === 0 ? STEADY : stretchOf(zone, from);
+    for (const nextOf of nexts) next = Math.min(next, nextOf(from, stretch));
     for (const interval of intervals) next = Math.min(next, nextOfInterval(interval, from));
     return next < END_S && next - from <= HORIZON_S ? next : null;
   };
 }
 
 const STEADY_S = 2 * 86_400;
+const STEADY = -1;
+const HOUR_S = 3_600;
 
 /**
- * One calendar, which remembers its last answer: a union of fifty crons asks each of them again for every slot of any of them. From a later start the answer is the same
- * unless the zone's offset changes within two days of it: away from changes the walk leaves the start's day at midnight in the same state.
+ * From all starts in one stretch a calendar's walk is the same, as far as it takes it past the start. Away from changes that is all time: the walk leaves the start's day at midnight
+ * in the same state. Within two days of one it is one copy of an hour on the wall.
  */
-function createCalendarWalker(calendar: CompiledCalendar, zone: Zone): (afterS: number) => number {
+function stretchOf(zone: Zone, afterS: number): number {
+  if (zone.isSteady(afterS - STEADY_S, afterS + STEADY_S)) return STEADY;
+  const offset = zone.offsetAt(afterS);
+  const hour = Math.floor((afterS + offset) / HOUR_S);
+  const hourBefore = Math.floor((afterS - HOUR_S + zone.offsetAt(afterS - HOUR_S)) / HOUR_S);
+  return (hour * 2 + (hour === hourBefore ? 1 : 0)) * 200_000 + offset + 100_000;
+}
+
+/** One calendar, which remembers its last answer: a union of fifty crons asks each of them again for every slot of any of them. */
+function createCalendarWalker(calendar: CompiledCalendar, zone: Zone): (afterS: number, stretch: number) => number {
   let from = Number.POSITIVE_INFINITY;
   let next = Number.POSITIVE_INFINITY;
-  return (afterS) => {
-    if (afterS >= from && afterS < next && (afterS === from || zone.isSteady(afterS - STEADY_S, afterS + STEADY_S))) return next;
+  let known = STEADY;
+  const found = { wallS: 0 };
+  /** In a repeated hour the server's answer can be a wall time that the start has passed. */
+  const isAhead = (afterS: number) => found.wallS > afterS + zone.offsetAt(afterS);
+  return (afterS, stretch) => {
+    if (afterS >= from && afterS < next && (afterS === from || stretch === STEADY || (stretch === known && isAhead(afterS)))) return next;
     from = afterS;
-    next = strictlyNext(calendar, zone, afterS) ?? Number.POSITIVE_INFINITY;
+    known = stretch;
+    found.wallS = Number.POSITIVE_INFINITY;
+    next = strictlyNext(calendar, zone, afterS, found) ?? Number.POSITIVE_INFINITY;
     return next;
   };
 }
@@ -92,9 +110,9 @@ function createCalendarWalker(calendar: CompiledCalendar, zone: Zone): (afterS: 
  * When a zone leaves out a whole day (Samoa, 30 December 2011) the server's walk can answer with a moment that is not after the one asked about, and would stay
  * there for ever. Ours looks on from a little later.
  */
-function strictlyNext(calendar: CompiledCalendar, zone: Zone, afterS: number): number | null {
-  let slot = nextOfCalendar(calendar, zone, afterS);
-  for (let from = afterS; slot !== null && slot <= afterS; slot = nextOfCalendar(calendar, zone, from)) from += 900;
+function strictlyNext(calendar: CompiledCalendar, zone: Zone, afterS: number, found: { wallS: number }): number | null {
+  let slot = nextOfCalendar(calendar, zone, afterS, found);
+  for (let from = afterS; slot !== null && slot <= afterS; slot = nextOfCalendar(calendar, zone, from, found)) from += 900;
   return slot;
 }
 

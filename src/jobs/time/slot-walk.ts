@@ -1,5 +1,5 @@
 /** The walk from slot to slot of a timing: what its clock fires, which is what Temporal makes of its calendars and intervals, and the dated extras. */
-import { LONGEST_REGION_S, type Region, regionFrom, regionOf } from './clock-change.ts';
+import { createRegion, LONGEST_REGION_S, type Region, regionFrom } from './clock-change.ts';
 import type { Mark, MarkKind } from './mark.ts';
 import { createWalker, END_S, HORIZON_S, type Walker } from './server-walk.ts';
 import type { Timing } from './timing.ts';
@@ -39,8 +39,9 @@ export function slotWalkOf(timing: Timing): SlotWalk {
   return walk;
 }
 
-/** A sparse timing is asked about every change of a century; a dense one has thousands of slots in each region. */
-const MOST_KEPT_SLOTS = 100_000;
+/** A sparse timing is asked about every change of a century, and keeps all regions; a dense one has thousands of slots in each, and keeps a few. */
+const MOST_KEPT_SLOTS = 1_000;
+const CHECKED_EVERY = 4;
 
 function createSlotWalk(timing: Timing, zone: Zone): SlotWalk {
   const plan = planOf(timing);
@@ -54,17 +55,12 @@ function createSlotWalk(timing: Timing, zone: Zone): SlotWalk {
   const losesSlots = plan.sent.length > 0 || plan.dates.length > 0;
 
   const regions = new Map<number, Region>();
-  let keptSlots = 0;
   function region(change: ZoneChange): Region {
     let known = regions.get(change.at);
     if (!known) {
-      known = regionOf(plan, zone, change);
-      if (keptSlots > MOST_KEPT_SLOTS) {
-        regions.clear();
-        keptSlots = 0;
-      }
+      if (regions.size % CHECKED_EVERY === 0 && [...regions.values()].some((each) => each.size() > MOST_KEPT_SLOTS)) regions.clear();
+      known = createRegion(plan, zone, change);
       regions.set(change.at, known);
-      keptSlots += known.slots.length + known.marks.size;
     }
     return known;
   }
@@ -100,10 +96,9 @@ function createSlotWalk(timing: Timing, zone: Zone): SlotWalk {
       // No slot of either kind is left.
       if (start > afterS + HORIZON_S) return null;
       const around = region(change);
-      if (position >= around.to) continue;
-      const slot = firstAfter(around.slots, position);
-      if (slot !== undefined) return slot < END_S ? slot : null;
-      position = around.to;
+      const slot = around.next(position);
+      if (slot !== null) return slot < END_S ? slot : null;
+      position = Math.max(position, around.end());
     }
     return plainNext(position);
   }
@@ -113,22 +108,22 @@ function createSlotWalk(timing: Timing, zone: Zone): SlotWalk {
     const change = zone.nextChange(slotS - LONGEST_REGION_S);
     if (change && slotS > regionFrom(change)) {
       const around = region(change);
-      if (slotS <= around.to) return around.marks.get(slotS)?.kind ?? null;
+      const kind = around.kindOf(slotS);
+      if (kind !== null || slotS <= around.end()) return kind;
     }
     return plan.dates.length > 0 && nextDate(slotS - 1) === slotS && server(slotS - 1) !== slotS ? 'date' : null;
   }
 
-  function* marksFrom(fromS: number): Generator<Mark> {
+  function* marksBetween(fromS: number, toS: number): Generator<Mark> {
     let position = fromS;
     for (let change = zone.nextChange(fromS - LONGEST_REGION_S); ; change = change && zone.nextChange(change.at)) {
-      const start = change ? regionFrom(change) : END_S;
-      for (let date = nextDate(position); date <= start && date < END_S; date = nextDate(date))
-        if (date > position && server(date - 1) !== date) yield { slot: new Date(date * 1_000), kind: 'date', fired: false };
-      if (!change) return;
+      const start = Math.min(change ? regionFrom(change) : END_S, toS);
+      for (let date = nextDate(position); date <= start; date = nextDate(date))
+        if (server(date - 1) !== date) yield { slot: new Date(date * 1_000), kind: 'date', fired: false };
+      if (!change || start === toS) return;
       const around = region(change);
-      for (const [slot, mark] of [...around.marks].sort(([a], [b]) => a - b))
-        if (slot > fromS) yield { slot: new Date(slot * 1_000), ...mark };
-      position = Math.max(position, around.to);
+      for (const [slot, mark] of around.marks(toS)) if (slot > fromS) yield { slot: new Date(slot * 1_000), ...mark };
+      position = Math.max(position, around.end());
     }
   }
 
@@ -138,8 +133,8 @@ function createSlotWalk(timing: Timing, zone: Zone): SlotWalk {
     marks(fromS, toS, limit) {
       const found: Mark[] = [];
       if (!hasWalls) return found;
-      for (const mark of marksFrom(fromS)) {
-        if (mark.slot.getTime() > toS * 1_000 || found.length >= limit) break;
+      for (const mark of marksBetween(fromS, toS)) {
+        if (found.length >= limit) break;
         found.push(mark);
       }
       return found;
@@ -147,16 +142,4 @@ function createSlotWalk(timing: Timing, zone: Zone): SlotWalk {
     isCarried: !losesSlots,
     hasMarksAfter: (afterS) => plan.dates.length > 0 || (hasWalls && zone.nextChange(afterS - LONGEST_REGION_S) !== null),
   };
-}
-
-/** The first number of an ascending list that is greater. */
-function firstAfter(slots: readonly number[], after: number): number | undefined {
-  let low = 0;
-  let high = slots.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (slots[middle]! > after) high = middle;
-    else low = middle + 1;
-  }
-  return slots[low];
 }

@@ -5,8 +5,8 @@ import { firesEveryHour, sentParts } from './server-walk.ts';
 import type { Interval, Timing } from './timing.ts';
 import { fixedZone } from './zone.ts';
 
-/** The wall times of one calendar or date rule. */
-export type PlannedWalls = { next: WallSource; everyHour: boolean; isDates: boolean };
+/** The wall times of one calendar or date rule, twice: for the clocks before a change and for those after it. */
+export type PlannedWalls = { onOld: WallSource; onNew: WallSource; everyHour: boolean; isDates: boolean };
 
 export type Plan = {
   timing: Timing;
@@ -24,19 +24,16 @@ const wallsOf = (compiled: CompiledCalendar): WallSource => remembering((after) 
 
 export function planOf(timing: Timing): Plan {
   const sent = sentParts(timing);
-  const dates = (timing.dates ?? []).map((rule) => remembering(createDateSource(rule)));
+  const rules = (timing.dates ?? []).map(createDateSource);
+  const calendars = timing.calendars.map((calendar) => ({ compiled: compileCalendar(calendar), everyHour: firesEveryHour(calendar) }));
   return {
     timing,
     walls: [
-      ...timing.calendars.map((calendar) => ({
-        next: wallsOf(compileCalendar(calendar)),
-        everyHour: firesEveryHour(calendar),
-        isDates: false,
-      })),
-      ...dates.map((next) => ({ next, everyHour: false, isDates: true })),
+      ...calendars.map(({ compiled, everyHour }) => ({ onOld: wallsOf(compiled), onNew: wallsOf(compiled), everyHour, isDates: false })),
+      ...rules.map((next) => ({ onOld: remembering(next), onNew: remembering(next), everyHour: false, isDates: true })),
     ],
     sent: sent.calendars.map(compileCalendar).map((compiled) => ({ compiled, wall: wallsOf(compiled) })),
     sentIntervals: sent.intervals,
-    dates,
+    dates: rules.map(remembering),
   };
 }
