@@ -160,6 +160,8 @@ function problemsOf(schedule: Schedule): Problem[] {
         'endAt',
         'jitter',
         'spread',
+        'include',
+        'exclude',
         'dst',
         ...(once === 'at' ? ['delay' as const] : []),
       ] as const

@@ -150,6 +150,13 @@ describe('a job that names calendars', () => {
     await refused(it.jobs.get(CALLER, 'e'), 'not_found', 'job_not_found');
   });
 
+  test('fires more than once: a single run has its own time, which no calendar moves', async () => {
+    const once = { at: new Date(Date.now() + DAY_MS).toISOString(), exclude: ['holidays'] };
+    assert.deepEqual(await pathsOf(it.jobs.create(CALLER, { name: 'once', schedule: once, target: HTTP_TARGET }, ASYNC)), [
+      '/schedule/exclude',
+    ]);
+  });
+
   test('has its days in its zone when it is written, for more than 400 days', async () => {
     const day = dayAhead(30);
     await calendars.create(CALLER, { name: 'zones', dates: [day] });
