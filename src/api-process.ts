@@ -7,6 +7,7 @@ import { headerProblems } from './activities/targets/http-request-headers.ts';
 import { createWaysOut } from './activities/targets/ways-out.ts';
 import { type AppDeps, createApp } from './api/app.ts';
 import { rehearseHotRequests } from './api/rehearsal.ts';
+import { createArchiveRoutes } from './api/routes-archive.ts';
 import { createBackfillRoutes } from './api/routes-backfills.ts';
 import { createCalendarRoutes } from './api/routes-calendars.ts';
 import { createChannelRoutes } from './api/routes-channels.ts';
@@ -21,6 +22,9 @@ import { createSlotRoutes } from './api/routes-slots.ts';
 import { startServer } from './api/server.ts';
 import type { Config } from './config.ts';
 import { createApiKeys } from './jobs/api-keys.ts';
+import { createArchives } from './jobs/archive/archives.ts';
+import { createPlaces } from './jobs/archive/places.ts';
+import { withArchive } from './jobs/archive/with-archive.ts';
 import { createCalendars } from './jobs/calendars/calendars.ts';
 import { createReconciler } from './jobs/clocks/reconcile.ts';
 import { createStarter } from './jobs/execution-starts.ts';
@@ -112,7 +116,8 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
   const jobs = createJobs({ pool, log, config, targetRules, starter, stopWorkflow, reconciler });
   const services = createServices({ pool, targetRules });
   const schedules = createSchedules({ pool, jobs, taskQueueBacklog: createTaskQueueBacklog(temporal) });
-  const executions = createExecutions({ pool, temporal, log, config, starter });
+  const archives = createArchives({ pool, config, places: createPlaces(config) });
+  const executions = withArchive(createExecutions({ pool, temporal, log, config, starter }), { archives, pool, config });
   const runner = createOperationRunner({ pool, log, appliers: createAppliers({ pool, temporal, log, config, starter }) });
   const beginning = createBeginOperation({ starts: createOperationStarts({ temporal, log }), runner, log });
   const operations = createOperations({ pool, begin: beginning.begin });
@@ -135,6 +140,7 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
       createServiceRoutes({ services, publicUrl }),
       createScheduleRoutes({ schedules, executions, publicUrl, inputLimitBytes: config.INPUT_LIMIT_BYTES }),
       createExecutionRoutes({ executions, publicUrl }),
+      createArchiveRoutes({ archives }),
       createOperationRoutes({ operations, publicUrl, inputLimitBytes: config.INPUT_LIMIT_BYTES }),
       createBackfillRoutes({ backfills: createBackfills({ pool }), operations, publicUrl }),
       createSlotRoutes({ ledger: createLedger({ pool }) }),

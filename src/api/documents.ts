@@ -98,12 +98,9 @@ export const previewResultSchema = z
         slot: time,
         local: z.string(),
         due: time.meta({ description: "The slot and the job's own offset" }),
-        dst: z
-          .enum(['shifted', 'repeated'])
-          .optional()
-          .meta({
-            description: 'Its wall time does not exist that day, and it runs when the clocks have jumped; or its wall time comes twice',
-          }),
+        dst: z.enum(['shifted', 'repeated']).optional().meta({
+          description: 'Its wall time does not exist that day, and it runs when the clocks have jumped; or its wall time comes twice',
+        }),
       }),
     ),
     skipped: z
@@ -189,5 +186,6 @@ export const executionDetailSchema = z
       description:
         'What Temporal says of the workflow now, `shared` when it serves other executions too; null when Temporal no longer knows it',
     }),
+    archive: z.string().optional().meta({ description: 'It has left the database and was read from this archive' }),
   })
   .meta({ id: 'ExecutionDetail' });

@@ -6,6 +6,7 @@ const HTTP: Record<ErrorKind, { status: number; title: string }> = {
   unauthenticated: { status: 401, title: 'A valid API key is needed' },
   forbidden: { status: 403, title: 'Not allowed' },
   not_found: { status: 404, title: 'Not found' },
+  gone: { status: 410, title: 'No longer here' },
   conflict: { status: 409, title: 'Conflict' },
   refused: { status: 409, title: 'Refused in the present state' },
   precondition: { status: 412, title: 'Changed meanwhile' },

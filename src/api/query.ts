@@ -27,6 +27,19 @@ export const pageQuery = {
   cursor: z.string().min(1).max(2_000).optional().meta({ description: '`nextCursor` of the page before' }),
 };
 
+/** A half-open range of times. @throws JobError `invalid` when it is empty. */
+export function rangeOf({ from, to }: { from?: string | undefined; to?: string | undefined }): {
+  from: Date | undefined;
+  to: Date | undefined;
+} {
+  if (from !== undefined && to !== undefined && Date.parse(to) <= Date.parse(from)) {
+    throw new JobError('invalid', 'invalid_query', `to ${to} must be after from ${from}.`, {
+      errors: [{ path: 'query/to', message: 'must be after from', code: 'empty_range' }],
+    });
+  }
+  return { from: from === undefined ? undefined : new Date(from), to: to === undefined ? undefined : new Date(to) };
+}
+
 export type QueryReader = (url: string) => Record<string, unknown>;
 
 /** Creates the reader of a route's query; it throws JobError `malformed`, or `invalid` naming each parameter. */

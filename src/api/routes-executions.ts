@@ -1,6 +1,5 @@
 /** Execution API: what happened, and what to do about it. */
 import { z } from 'zod';
-import { JobError } from '../jobs/errors.ts';
 import { EXECUTION_STATUSES, EXECUTION_TRIGGERS, type ExecutionView } from '../jobs/execution-view.ts';
 import type { Executions } from '../jobs/executions.ts';
 import { strictShape } from '../jobs/job-issues.ts';
@@ -8,7 +7,7 @@ import { instantSchema } from '../jobs/time/instant.ts';
 import { parseActionBody } from './action-body.ts';
 import { cursorBinding, decodeCursor, encodeCursor } from './cursor.ts';
 import { executionDetailSchema, executionSchema, pageOf } from './documents.ts';
-import { pageQuery, repeatable } from './query.ts';
+import { pageQuery, rangeOf, repeatable } from './query.ts';
 import { type Call, type Reply, reply } from './request.ts';
 import { type RouteSpec, type RoutesOfGroup, route } from './route.ts';
 
@@ -180,12 +179,3 @@ const isExecutionKey = (values: unknown[]): values is [string, string] =>
   typeof values[1] === 'string' &&
   typeof values[0] === 'string' &&
   /^\d{4}-\d\d-\d\dT[\d:.]{8,15}Z$/.test(values[0]);
-
-function rangeOf({ from, to }: { from?: string | undefined; to?: string | undefined }): { from: Date | undefined; to: Date | undefined } {
-  if (from !== undefined && to !== undefined && Date.parse(to) <= Date.parse(from)) {
-    throw new JobError('invalid', 'invalid_query', `to ${to} must be after from ${from}.`, {
-      errors: [{ path: 'query/to', message: 'must be after from', code: 'empty_range' }],
-    });
-  }
-  return { from: from === undefined ? undefined : new Date(from), to: to === undefined ? undefined : new Date(to) };
-}

@@ -7,6 +7,7 @@ import { isTemporalAway } from '../temporal.ts';
  * - `invalid`: readable, but breaks a rule; `errors` names each place
  * - `unauthenticated`, `forbidden`: no usable key; a key that may not
  * - `not_found`: nothing there, or not the caller's
+ * - `gone`: it was there, and has left the database for an archive
  * - `conflict`: taken by something else, e.g. a name
  * - `refused`: the state of the thing forbids it now, e.g. a disabled job
  * - `precondition`, `precondition_required`: If-Match says it has changed; If-Match is missing
@@ -19,6 +20,7 @@ export type ErrorKind =
   | 'unauthenticated'
   | 'forbidden'
   | 'not_found'
+  | 'gone'
   | 'conflict'
   | 'refused'
   | 'precondition'

@@ -1,5 +1,6 @@
 /** The execution document: a row as callers see it (design: "The execution document"). Times are RFC 3339 in UTC. */
 import type { Config } from '../config.ts';
+import type { AttemptRow } from './execution-queries.ts';
 
 export const TERMINAL_STATUSES = ['succeeded', 'failed', 'timed_out', 'cancelled', 'terminated', 'skipped'] as const;
 export const EXECUTION_STATUSES = ['queued', 'running', ...TERMINAL_STATUSES] as const;
@@ -142,6 +143,18 @@ export function executionView(row: ExecutionRow, links: ExecutionLinks): Executi
     },
   };
 }
+
+/** One attempt as callers see it. */
+export const attemptView = (attempt: AttemptRow) => ({
+  attempt: attempt.attempt,
+  status: attempt.status,
+  startedAt: attempt.started_at.toISOString(),
+  finishedAt: attempt.finished_at.toISOString(),
+  durationMs: attempt.finished_at.getTime() - attempt.started_at.getTime(),
+  responseStatus: attempt.response_status,
+  error: attempt.error,
+  worker: attempt.worker,
+});
 
 function webUiLink(row: ExecutionRow, { TEMPORAL_UI_URL: base, TEMPORAL_NAMESPACE: namespace }: ExecutionLinks): string | null {
   if (!base || !row.workflow_id || !row.run_id) return null;

@@ -19,7 +19,7 @@ import {
 import { type AcceptedBatch, createExecutionRequests, type RequestedExecution } from './execution-requests.ts';
 import type { Starter } from './execution-starts.ts';
 import { cancelExecution, closeExecution } from './execution-store.ts';
-import { type ExecutionRow, type ExecutionView, executionView, TERMINAL_STATUSES } from './execution-view.ts';
+import { attemptView, type ExecutionRow, type ExecutionView, executionView, TERMINAL_STATUSES } from './execution-view.ts';
 import type { IdempotencyContext } from './idempotency.ts';
 import { isJobId, jobIdOf, partitionAtOf } from './ids.ts';
 import { jobNotFound } from './job-errors.ts';
@@ -130,16 +130,7 @@ export function createExecutions({ pool, temporal, log, config, starter }: Execu
       const [attempts, live] = await Promise.all([findAttempts(pool, key), liveState(temporal, row)]);
       return {
         ...view(row),
-        attempts: attempts.map((attempt) => ({
-          attempt: attempt.attempt,
-          status: attempt.status,
-          startedAt: attempt.started_at.toISOString(),
-          finishedAt: attempt.finished_at.toISOString(),
-          durationMs: attempt.finished_at.getTime() - attempt.started_at.getTime(),
-          responseStatus: attempt.response_status,
-          error: attempt.error,
-          worker: attempt.worker,
-        })),
+        attempts: attempts.map(attemptView),
         live,
       };
     },

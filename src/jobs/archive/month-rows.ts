@@ -8,8 +8,10 @@ export type Page = { team: string; executions: ExecutionLine[]; attempts: Line[]
 /** Where an earlier writer came to. */
 export type Position = { team: string; job: string; at: string; id: string };
 
-/** Executions read at once; each may have an input and a result of 256 KB. */
+/** Executions read at once: as many as have had few bytes, because each may have an input and a result of 256 KB. */
 const PAGE_ROWS = 500;
+const LEAST_ROWS = 10;
+const PAGE_BYTES = 4 * 1024 * 1024;
 
 type JobCount = { team: string; job: string; executions: number };
 
@@ -44,15 +46,18 @@ export async function* pagesOf(
   const from = after ? jobs.findIndex(({ team, job }) => team === after.team && job === after.job) : 0;
   // its job is not there any more only when rows were changed, which is found when everything is compared
   let position: { at: string; id: string } | null = after && from >= 0 ? after : null;
+  let limit = LEAST_ROWS;
   for (const { team, jobs: batch } of batchesOf(jobs.slice(Math.max(from, 0)))) {
     let open = batch;
     while (open.length > 0) {
-      const executions = await executionLines(database, tables.executions, team, open, position);
+      const executions = await executionLines(database, tables.executions, team, open, position, limit);
       const last = executions.at(-1);
       position = null;
       if (!last) break;
       yield { team, executions, attempts: tables.attempts ? await attemptLines(database, tables.attempts, team, executions) : [] };
-      if (executions.length < PAGE_ROWS) break;
+      if (executions.length < limit) break;
+      const bytes = executions.reduce((sum, { line }) => sum + line.length, 0);
+      limit = Math.min(PAGE_ROWS, Math.max(LEAST_ROWS, Math.floor((limit * PAGE_BYTES) / bytes / 2)));
       open = open.slice(open.indexOf(last.job));
       position = last;
     }
@@ -66,10 +71,11 @@ async function executionLines(
   team: string,
   jobs: readonly string[],
   after: { at: string; id: string } | null,
+  limit: number,
 ): Promise<ExecutionLine[]> {
   const { rows } = await database.query<{ job_id: string; at: string; id: string; line: string; digest: string }>(
     'SELECT job_id, at, id, line, digest FROM archive_executions($1, $2, $3, $4, $5, $6)',
-    [table, team, jobs, after?.at ?? null, after?.id ?? null, PAGE_ROWS],
+    [table, team, jobs, after?.at ?? null, after?.id ?? null, limit],
   );
   return rows.map((row) => ({ job: row.job_id, at: row.at, id: row.id, line: row.line, digest: BigInt(row.digest) }));
 }
