@@ -91,7 +91,8 @@ export async function replanOf(database: Queryable, team: string, document: Cale
     let difference = known.get(key);
     if (!difference) {
       const { before, after } = await runsOf(user, schedule.timezone);
-      const budget = Math.min(MOST_PER_JOB, Math.max(0, MOST_SLOTS - replan.added - replan.removed));
+      // one at least: whether a job changes is always said
+      const budget = Math.min(MOST_PER_JOB, Math.max(1, MOST_SLOTS - replan.added - replan.removed));
       const slotsIn = (spans: readonly Span[]) => {
         const slots: Date[] = [];
         let asked = 0;

@@ -128,15 +128,13 @@ export function nextRunning(
     const slots = nextSlots(timing, from, count - runs.length, window, policy);
     if (slots.length === 0) return runs;
     for (const slot of slots) {
+      if (slot <= from) continue;
       if (slot >= rules.to) return runs;
       const stop = isStopped(slot, rules);
-      if (stop) {
-        if (stop.untilS === Number.POSITIVE_INFINITY) return runs;
-        from = new Date(Math.max(slot.getTime(), stop.untilS * 1_000 - 1));
-        break;
-      }
-      runs.push(slot);
-      from = slot;
+      if (stop?.untilS === Number.POSITIVE_INFINITY) return runs;
+      if (!stop) runs.push(slot);
+      // the rest of the stretch is stepped over, in what was asked for and in what is asked for next
+      from = stop ? new Date(Math.max(slot.getTime(), stop.untilS * 1_000 - 1)) : slot;
     }
   }
   return runs;
