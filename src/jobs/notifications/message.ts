@@ -33,7 +33,6 @@ export type Message = {
 
 /** Jobs that a message names; the others are counted. */
 export const JOBS_NAMED = 20;
-const LONGEST_REASON = 500;
 
 const SAID: Record<MessageKind, { one: string; many: string }> = {
   failed: { one: 'failed', many: 'jobs failed' },
@@ -67,14 +66,4 @@ export function listLink(kind: MessageKind, deliveryId: string, from: Date, to: 
   if (kind === 'paused') return '/api/v1/jobs?state=paused';
   if (kind === 'interval_health') return '/api/v1/schedule/health';
   return `/api/v1/deliveries/${deliveryId}`;
-}
-
-/** The reason that an event's details hold, in whichever of their forms. Never throws: details are written by many. */
-export function reasonOf(details: unknown): string | null {
-  if (typeof details !== 'object' || details === null) return null;
-  const { error, reason, message, note } = details as Record<string, unknown>;
-  const inner = typeof error === 'object' && error !== null ? (error as { message?: unknown }).message : error;
-  const found = [inner, reason, message, note].find((text): text is string => typeof text === 'string' && text !== '');
-  if (found === undefined) return null;
-  return found.length > LONGEST_REASON ? `${found.slice(0, LONGEST_REASON - 1).toWellFormed()}…` : found.toWellFormed();
 }

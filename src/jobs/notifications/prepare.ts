@@ -5,10 +5,11 @@
 import { inTransaction, type Pool, type Transaction } from '../../postgres.ts';
 import type { ChannelDocument } from './channel-document.ts';
 import { type ClaimedDelivery, deliveryFix, hasTriggerAhead } from './delivery-store.ts';
-import { listLink, type Message, type MessageJob, type MessageKind, reasonOf } from './message.ts';
+import { listLink, type Message, type MessageJob, type MessageKind } from './message.ts';
 import { alertsClose, alertsOpen, channelOf, eventsOfMessage, jobsOfDelivery } from './message-store.ts';
 import type { Outgoing } from './outgoing.ts';
 import { quietUntil } from './quiet-hours.ts';
+import { reasonOf } from './reasons.ts';
 
 export type Prepared =
   | { verdict: 'send'; outgoing: Outgoing }
@@ -109,7 +110,7 @@ async function messageOf(
         at: event.at.toISOString(),
         slot: event.slot?.toISOString() ?? null,
         execution: event.execution_id,
-        reason: reasonOf(event.details),
+        reason: reasonOf(kind, event.details),
         link: event.execution_id ? `/api/v1/executions/${event.job_id}/${event.execution_id}` : `/api/v1/jobs/${event.job_id}`,
       }),
     ),

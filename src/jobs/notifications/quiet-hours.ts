@@ -62,7 +62,8 @@ export const quietHoursSchema = strictShape(
   'timezone, periods and except',
 )
   .superRefine((quiet, context) => {
-    if (canonicalZone(quiet.timezone) === null || quiet.periods.length === 0) return;
+    // what is wrong by itself has been said
+    if (canonicalZone(quiet.timezone) === null || quiet.periods.some(({ from, to }) => from === to)) return;
     const until = quietUntil(quiet, SOME_MONDAY);
     if (until !== null && until.getTime() - SOME_MONDAY.getTime() >= LONGEST_MS)
       context.addIssue({ code: 'custom', path: ['periods'], message: 'leave no time at all; mute the channel instead' });
