@@ -75,12 +75,11 @@ describe('a job document', () => {
   test('refuses by name what comes later', () => {
     const later = job({
       concurrency: { key: 'db', limit: 1 },
-      schedule: { cron: '* * * * *', calendar: {} },
+      schedule: { cron: '* * * * *' },
       target: { ...target, callback: {} },
     });
     assert.deepEqual(codesOf(later).sort(), [
       '/concurrency not_supported_yet',
-      '/schedule/calendar not_supported_yet',
       '/target/callback not_supported_yet',
     ]);
     for (const type of ['workflow', 'steps'])

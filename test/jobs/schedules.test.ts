@@ -201,7 +201,7 @@ describe('a preview', () => {
     const wrong = async (body: unknown) =>
       (await refused(it.schedules.preview(CALLER, body), 'invalid', 'invalid_preview')).errors?.map((error) => error.path);
     assert.deepEqual(await wrong({ schedule: { cron: '0 0 31 2 *' } }), ['/schedule/cron']);
-    assert.deepEqual(await wrong({ schedule: { every: '1m' }, count: 101 }), ['/count']);
+    assert.deepEqual(await wrong({ schedule: { every: '1m' }, count: 1_001 }), ['/count']);
     assert.deepEqual(await wrong({ shedule: {} }), ['/schedule', '/shedule']);
     assert.deepEqual(await wrong(null), ['']);
   });
