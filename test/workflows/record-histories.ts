@@ -1,5 +1,5 @@
 /**
- * Writes the histories that `replay.test.ts` replays: one of every path through executeJob, serveSlot and servePool, from real runs. Run it by hand after a change of the
+ * Writes the histories that `replay.test.ts` replays: one of every path through executeJob, serveSlot, servePool and runOperation, from real runs. Run it by hand after a change of the
  * workflow that old histories cannot follow any more (and say in the changelog how running ones are carried over):
  *   node test/workflows/record-histories.ts
  */
@@ -113,6 +113,25 @@ await inputsOf(stuck, 2);
 await receiver.received(receiver.calls.length + 2);
 await temporal.workflow.getHandle(await poolOf(stuck)).cancel();
 await writeWorkflow('pool-cancelled', await poolOf(stuck));
+
+const many: string[] = [];
+for (let nth = 0; nth < 6; nth += 1) many.push(await made(`operation ${nth}`, {}));
+/** Under way: its first item is done. */
+const operation = async (ratePerMinute: number) => {
+  const { id } = (await api.post('/bulk-operations', { action: 'trigger', jobs: { ids: many }, ratePerMinute })).body;
+  while ((await api.get(`/bulk-operations/${id}`)).body.progress.done === 0) await new Promise((resolve) => setTimeout(resolve, 100));
+  return id as string;
+};
+// one item every two seconds: it waits in the workflow between two
+await writeWorkflow('operation', await operation(30));
+const cancelledOperation = await operation(2);
+await temporal.workflow.getHandle(cancelledOperation).cancel();
+await writeWorkflow('operation-cancelled', cancelledOperation);
+// shorter waits are made by the activity: it dies with its worker
+const crashedOperation = await operation(120);
+await almanac.processes.worker.at(-1)!.kill();
+await almanac.start('worker');
+await writeWorkflow('operation-crashed', crashedOperation);
 
 await receiver.close();
 await almanac.close();

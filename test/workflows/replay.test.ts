@@ -14,7 +14,7 @@ test('every recorded history replays without a difference', async () => {
   const histories = readdirSync(FOLDER)
     .filter((file) => file.endsWith('.bin'))
     .map((file) => ({ workflowId: file, history: protocol.temporal.api.history.v1.History.decode(readFileSync(FOLDER + file)) }));
-  assert.ok(histories.length >= 15, `${histories.length} histories`);
+  assert.ok(histories.length >= 18, `${histories.length} histories`);
   const workflowBundle = await bundleWorkflowCode({
     workflowsPath: fileURLToPath(new URL('../../src/workflows/index.ts', import.meta.url)),
     logger: quiet,
