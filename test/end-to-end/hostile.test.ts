@@ -15,6 +15,7 @@ before(async () => {
   almanac = await startAlmanac({ workers: 0, controllers: 0, settings: { ALMANAC_TARGET_ALLOW: '' } });
   job = (await almanac.api.post('/jobs', { name: 'victim', target: { type: 'http', url: 'https://example.com' } })).body.id;
   await almanac.api.post('/services', { name: 'victim', baseUrl: 'https://example.com' });
+  await almanac.api.post('/channels', { type: 'slack', name: 'victim', url: 'https://example.com/s' });
 });
 after(() => almanac?.close());
 
@@ -62,6 +63,52 @@ const BODIES: [string, string, unknown][] = [
   ['PUT', '/services/victim', { name: 'victim', baseUrl: 'https://example.com', headers: { a: 'b' } }],
   ['PATCH', '/services/victim', { headers: { a: null } }],
   ['POST', '/executions/victim/retry', { executionIds: ['x'], definition: 'current' }],
+  [
+    'POST',
+    '/channels',
+    {
+      type: 'webhook',
+      name: 'c',
+      url: 'https://example.com/c',
+      headers: { a: 'b' },
+      groupWindow: '5s',
+      mutedUntil: '2030-01-01T00:00:00Z',
+    },
+  ],
+  [
+    'PUT',
+    '/channels/victim',
+    { type: 'slack', name: 'victim', url: 'https://example.com/s', templates: { body: '{{#jobs}}{{name}}{{/jobs}}' } },
+  ],
+  [
+    'PATCH',
+    '/channels/victim',
+    { quietHours: { timezone: 'UTC', periods: [{ days: ['sat'], from: '22:00', to: '07:00' }], except: ['failed'] } },
+  ],
+  [
+    'POST',
+    '/channels',
+    {
+      type: 'email',
+      name: 'm',
+      to: ['a@example.com'],
+      from: 'b@example.com',
+      smtp: { host: 'm.example.com', port: 25, tls: 'optional', username: 'u', password: 'p' },
+    },
+  ],
+  [
+    'POST',
+    '/channels',
+    { type: 'pagerduty', name: 'p', routingKey: 'a'.repeat(32), severity: 'error', templates: { subject: '{{headline}}' } },
+  ],
+  [
+    'PUT',
+    '/notification-rules',
+    { rules: [{ on: ['failed'], channel: 'victim', filter: { category: ['a'], service: ['b'], tags: { c: 'd' } } }] },
+  ],
+  ['PUT', '/jobs/victim/mute', { until: '2030-01-01T00:00:00Z', reason: 'r' }],
+  ['PATCH', '/services/victim', { notify: [{ on: ['failed'], channel: 'victim' }] }],
+  ['PATCH', '/jobs/victim', { notify: [{ on: ['failed', 'missed'], channel: 'victim' }] }],
 ];
 
 test(`${ROUNDS} documents with one place of nonsense each are taken or refused with the place and the cure`, async (t) => {
@@ -92,6 +139,14 @@ test('strange ids and names in every place of a path', async () => {
         ['GET', `/jobs/victim/revisions/${id}`],
         ['GET', `/services/${id}`],
         ['DELETE', `/services/${id}`],
+        ['GET', `/channels/${id}`],
+        ['PUT', `/channels/${id}`, { type: 'slack', url: 'https://example.com' }],
+        ['DELETE', `/channels/${id}`],
+        ['POST', `/channels/${id}/test`],
+        ['GET', `/deliveries/${id}`],
+        ['POST', `/deliveries/${id}/redeliver`],
+        ['PUT', `/jobs/${id}/mute`, { until: '2030-01-01T00:00:00Z' }],
+        ['DELETE', `/jobs/${id}/mute`],
         ['GET', `/schedule/${id}`],
         ['POST', `/schedule/${id}`, { every: '1h' }],
         ['POST', `/schedule/${id}/trigger`],
@@ -116,6 +171,8 @@ test('strange queries everywhere', async () => {
       [
         '/jobs',
         '/services',
+        '/channels',
+        '/deliveries',
         '/executions',
         '/executions/victim',
         '/schedule/status',
