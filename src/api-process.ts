@@ -49,6 +49,7 @@ import { createOperations } from './jobs/operations/operations.ts';
 import { createSchedules } from './jobs/schedules.ts';
 import { createServices } from './jobs/services.ts';
 import { createTaskQueueBacklog } from './jobs/task-queue-backlog.ts';
+import { createTriggerWishes } from './jobs/trigger-wishes.ts';
 import { createLog, type Log } from './log.ts';
 import { createMetrics, unreportedRequests } from './metrics.ts';
 import { missingMigrations } from './migrate.ts';
@@ -120,7 +121,7 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
   const executions = withArchive(createExecutions({ pool, temporal, log, config, starter }), { archives, pool, config });
   const runner = createOperationRunner({ pool, log, appliers: createAppliers({ pool, temporal, log, config, starter }) });
   const beginning = createBeginOperation({ starts: createOperationStarts({ temporal, log }), runner, log });
-  const operations = createOperations({ pool, begin: beginning.begin });
+  const operations = createOperations({ pool, wishesOf: createTriggerWishes(config), begin: beginning.begin });
 
   const publicUrl = config.PUBLIC_URL.replace(/\/$/, '');
   const waysOut = createWaysOut({ allow: config.ALMANAC_TARGET_ALLOW, deny: config.ALMANAC_TARGET_DENY });

@@ -9,11 +9,10 @@ import { BULK_ACTIONS, type BulkAction } from '../jobs/operations/operation-stor
 import type { BulkRequest } from '../jobs/operations/operations.ts';
 import { blockManualSchema, catchUpSchema, untilSchema } from '../jobs/operations/pause-document.ts';
 import type { Selection } from '../jobs/operations/selection.ts';
-import { durationSchema } from '../jobs/time/duration.ts';
 import { parseActionBody } from './action-body.ts';
 import { executionFilters } from './routes-executions.ts';
 import { jobFilters } from './routes-jobs.ts';
-import { triggerOf } from './trigger-body.ts';
+import { triggerOf, triggerSchema } from './trigger-body.ts';
 
 const MOST_IDS = 10_000;
 const MOST_REMOVED_TAGS = 50;
@@ -73,6 +72,7 @@ const common = { reason: reasonSchema.optional(), ratePerMinute: ratePerMinuteSc
 const ofJobs = { jobs: jobsSchema, ...common };
 const ofExecutions = { executions: executionsSchema, ...common };
 const { priority, category, tags } = jobDocumentSchema.shape;
+const { inputs: _inputs, ...wishes } = triggerSchema.shape;
 
 const SHAPES = {
   pause: strictShape(
@@ -83,10 +83,7 @@ const SHAPES = {
     { action: z.literal('resume'), ...ofJobs, catchUp: catchUpSchema, order: choice(['oldest', 'newest']).default('oldest') },
     'jobs and options',
   ),
-  trigger: strictShape(
-    { action: z.literal('trigger'), ...ofJobs, input: z.unknown().optional(), timeout: durationSchema.optional() },
-    'jobs and options',
-  ),
+  trigger: strictShape({ action: z.literal('trigger'), ...ofJobs, ...wishes }, 'jobs and options'),
   delete: strictShape({ action: z.literal('delete'), ...ofJobs, running: choice(['cancel']).optional() }, 'jobs and options'),
   change: strictShape(
     {
@@ -149,12 +146,10 @@ function paramsOf(body: Bodies[BulkAction], inputLimitBytes: number): unknown {
     case 'resume':
       return { policy: body.catchUp, order: body.order, ratePerMinute: null };
     case 'trigger': {
-      const { input, timeout } = body;
-      const trigger = triggerOf(
-        { ...(input === undefined ? {} : { input }), ...(timeout === undefined ? {} : { timeout }) },
-        inputLimitBytes,
-      );
-      return { ...(trigger.hasInput ? { input: trigger.input } : {}), hasInput: trigger.hasInput, timeoutMs: trigger.timeoutMs ?? null };
+      const { input, timeout, priority: rank, queue, label } = body;
+      const given = Object.entries({ input, timeout, priority: rank, queue, label }).filter(([, value]) => value !== undefined);
+      const { inputs: _none, ...trigger } = triggerOf(Object.fromEntries(given), inputLimitBytes);
+      return trigger;
     }
     case 'delete':
       return { running: body.running ?? null };

@@ -11,18 +11,12 @@ import type { Transaction } from '../../postgres.ts';
 import { newExecutionId, partitionAtOf } from '../ids.ts';
 import type { TriggerPools } from '../trigger-pools.ts';
 import { type AdmittedTrigger, admitTriggers, type TriggerQuestion } from '../trigger-store.ts';
+import type { TriggerWishes } from '../trigger-wishes.ts';
 import type { Applied, Apply } from './operation-runner.ts';
 import type { ItemOutcome, OperationItem, OperationRow } from './operation-store.ts';
 import { itemsOfOtherJobs, type JobTurn, type Retryable, retryables, turnsLock } from './turn-store.ts';
 
-export type TriggerParams = {
-  input?: unknown;
-  hasInput: boolean;
-  timeoutMs: number | null;
-  priority?: number | undefined;
-  queue?: string | undefined;
-  label?: string | undefined;
-};
+export type TriggerParams = TriggerWishes & { input?: unknown; hasInput: boolean };
 export type RetryParams = { definition: 'current' | 'original' };
 
 /** Where a job allows all, so many of its executions may be unfinished before a backfill waits. */
@@ -89,8 +83,8 @@ export function createApplyRequests({ pools, config }: { pools: TriggerPools; co
   }
 
   const applyTrigger: Apply = async (tx, operation, items) => {
-    const { input = null, ...params } = operation.params as TriggerParams;
-    const asked = items.map((item) => questionOf(operation, item, { kind: 'manual', input, ...params }));
+    const { input = null, timeoutMs = null, ...params } = operation.params as TriggerParams;
+    const asked = items.map((item) => questionOf(operation, item, { kind: 'manual', input, timeoutMs, ...params }));
     return await admit(tx, operation, asked, false);
   };
 

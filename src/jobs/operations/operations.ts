@@ -4,6 +4,7 @@ import { auditInsert } from '../audit.ts';
 import type { Caller } from '../caller.ts';
 import { JobError } from '../errors.ts';
 import { claimIdempotencyKey, type IdempotencyContext } from '../idempotency.ts';
+import type { TriggerWishes } from '../trigger-wishes.ts';
 import { executionsOfOperation, itemsFind, type OperationQuery, operationFind, operationsFind } from './operation-queries.ts';
 import { BULK_ACTIONS, type BulkAction, MOST_ITEMS, type OperationKind, operationAbort, operationInsert } from './operation-store.ts';
 import { type ItemView, itemView, type OperationView, operationView } from './operation-view.ts';
@@ -24,12 +25,14 @@ const KINDS: Record<OperationFamily, readonly OperationKind[]> = { backfills: ['
 
 export type OperationsDeps = {
   pool: Pool;
+  /** Checks what a trigger wants otherwise than its jobs say. @throws JobError `invalid` */
+  wishesOf: (wishes: TriggerWishes) => TriggerWishes;
   /** Has an operation that is committed worked off; a hint: the controller sees to it within seconds. */
   begin: (team: string, id: string, kind: OperationKind) => void;
 };
 export type Operations = ReturnType<typeof createOperations>;
 
-export function createOperations({ pool, begin }: OperationsDeps) {
+export function createOperations({ pool, begin, wishesOf }: OperationsDeps) {
   async function found(caller: Caller, family: OperationFamily, id: string) {
     const row = await operationFind(pool, caller.team, KINDS[family], id);
     if (!row) throw notFound(family, id);
@@ -46,7 +49,11 @@ export function createOperations({ pool, begin }: OperationsDeps) {
     begin,
 
     /** What would be selected just now. */
-    async preview(caller: Caller, { action, selection }: Pick<BulkRequest, 'action' | 'selection'>): Promise<BulkPreview> {
+    async preview(
+      caller: Caller,
+      { action, selection, params }: Pick<BulkRequest, 'action' | 'selection' | 'params'>,
+    ): Promise<BulkPreview> {
+      if (action === 'trigger') wishesOf(params as TriggerWishes);
       return { dryRun: true, action, ...(await selectionCount(pool, caller.team, selection, action)) };
     },
 
@@ -56,6 +63,7 @@ export function createOperations({ pool, begin }: OperationsDeps) {
      */
     async create(caller: Caller, request: BulkRequest, idempotency?: IdempotencyContext): Promise<OperationView> {
       const { action, selection, params, reason, ratePerMinute } = request;
+      if (action === 'trigger') wishesOf(params as TriggerWishes);
       const view = await inTransaction(pool, async (tx) => {
         const { team, name: requestedBy, requestId } = caller;
         const asked = { [selection.of]: 'ids' in selection ? { ids: selection.ids.length } : { filter: selection.filter } };

@@ -7,6 +7,7 @@ import { type Appliers, createOperationRunner } from '../../../src/jobs/operatio
 import type { OperationKind } from '../../../src/jobs/operations/operation-store.ts';
 import type { OperationView } from '../../../src/jobs/operations/operation-view.ts';
 import { createOperations, type Operations } from '../../../src/jobs/operations/operations.ts';
+import { createTriggerWishes } from '../../../src/jobs/trigger-wishes.ts';
 import { createLog } from '../../../src/log.ts';
 import { CALLER, HTTP_TARGET, type JobsUnderTest, jobsUnderTest, rows } from '../jobs-under-test.ts';
 
@@ -31,7 +32,11 @@ export async function operationsUnderTest(): Promise<OperationsUnderTest> {
   const appliers = createAppliers({ pool: it.pool, temporal: it.temporal, log, config, starter });
   const runner = createOperationRunner({ pool: it.pool, log, appliers });
   const begun: string[] = [];
-  const operations = createOperations({ pool: it.pool, begin: (_team: string, id: string, _kind: OperationKind) => begun.push(id) });
+  const operations = createOperations({
+    pool: it.pool,
+    wishesOf: createTriggerWishes(config),
+    begin: (_team: string, id: string, _kind: OperationKind) => begun.push(id),
+  });
   return {
     ...it,
     operations,
