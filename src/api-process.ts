@@ -46,6 +46,7 @@ import { createBeginOperation } from './jobs/operations/begin-operation.ts';
 import { createOperationRunner } from './jobs/operations/operation-runner.ts';
 import { createOperationStarts } from './jobs/operations/operation-starts.ts';
 import { createOperations } from './jobs/operations/operations.ts';
+import { createRollback } from './jobs/revisions/rollback.ts';
 import { createSchedules } from './jobs/schedules.ts';
 import { createServices } from './jobs/services.ts';
 import { createTaskQueueBacklog } from './jobs/task-queue-backlog.ts';
@@ -137,7 +138,7 @@ export async function startApi(config: Config, log: Log, front: (app: RequestLis
       complete: (context, response) => completeIdempotencyKey(pool, context, response),
     },
     groups: [
-      createJobRoutes({ jobs, publicUrl, jobCreated: () => metrics.jobsCreated.inc() }),
+      createJobRoutes({ jobs, rollback: createRollback({ pool, jobs }), publicUrl, jobCreated: () => metrics.jobsCreated.inc() }),
       createServiceRoutes({ services, publicUrl }),
       createScheduleRoutes({ schedules, executions, publicUrl, inputLimitBytes: config.INPUT_LIMIT_BYTES }),
       createExecutionRoutes({ executions, publicUrl }),

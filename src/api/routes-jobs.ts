@@ -1,18 +1,19 @@
 /** Job API: definitions, their revisions, and the bare aliases `/jobs`. */
 import { z } from 'zod';
-import { JobError } from '../jobs/errors.ts';
 import { TERMINAL_STATUSES } from '../jobs/execution-view.ts';
 import { jobDocumentSchema } from '../jobs/job-document.ts';
 import type { JobView } from '../jobs/job-view.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 import { type CursorKey, JOB_SORTS, type JobSort } from '../jobs/jobs-list.ts';
+import type { Rollback } from '../jobs/revisions/rollback.ts';
 import { cursorBinding, decodeCursor, encodeCursor } from './cursor.ts';
-import { JOB_STATES, jobViewSchema, pageOf, revisionSchema } from './documents.ts';
-import { etagOf, noneMatchHit, refuseCreateOnly } from './preconditions.ts';
+import { JOB_STATES, jobViewSchema, pageOf } from './documents.ts';
+import { etagOf, refuseCreateOnly } from './preconditions.ts';
 import { pageQuery, repeatable, wholeNumber } from './query.ts';
 import { type Reply, reply } from './request.ts';
-import { type RouteSpec, type RoutesOfGroup, route } from './route.ts';
+import { type RoutesOfGroup, route } from './route.ts';
 import { createBatchRoutes } from './routes-batch.ts';
+import { createRevisionRoutes } from './routes-revisions.ts';
 
 const text = z.string().max(200);
 /** What the list of jobs can be narrowed by. */
@@ -36,7 +37,8 @@ const EXAMPLE = {
 };
 
 /** @param deps.jobCreated called once for each job that a request has created. */
-export function createJobRoutes({ jobs, publicUrl, jobCreated }: { jobs: Jobs; publicUrl: string; jobCreated: () => void }): RoutesOfGroup {
+export function createJobRoutes(deps: { jobs: Jobs; rollback: Rollback; publicUrl: string; jobCreated: () => void }): RoutesOfGroup {
+  const { jobs, rollback, publicUrl, jobCreated } = deps;
   const shown = (status: number, job: JobView): Reply => reply(status, job, { ETag: etagOf(job.generation) });
   const created = (job: JobView): Reply =>
     reply(201, job, { Location: `${publicUrl}/api/v1/jobs/${job.id}`, ETag: etagOf(job.generation) });
@@ -143,51 +145,12 @@ export function createJobRoutes({ jobs, publicUrl, jobCreated }: { jobs: Jobs; p
       patch,
       remove,
       ...createBatchRoutes({ jobs, jobCreated, ofOne: [get, put, patch, remove] }),
-      ...revisionRoutes(jobs),
+      ...createRevisionRoutes({ jobs, rollback }),
       { ...list, path: '/jobs', alias: true },
       { ...create, path: '/jobs', alias: true },
       { ...get, path: '/jobs/:job', alias: true },
     ],
   };
-}
-
-function revisionRoutes(jobs: Jobs): RouteSpec[] {
-  const list = route({
-    method: 'get',
-    path: '/api/v1/jobs/:job/revisions',
-    operationId: 'listJobRevisions',
-    summary: 'Every version of a job, newest first',
-    query: z.object(pageQuery),
-    responses: { 200: { description: 'A page of revisions', schema: pageOf(revisionSchema) } },
-    handle: async ({ caller, params, query: { cursor, limit } }) => {
-      const job = params.job as string;
-      const binding = cursorBinding('revisions', { job });
-      const before = cursor === undefined ? null : decodeCursor(cursor, binding, isGeneration)[0];
-      const { items, next } = await jobs.revisions(caller, job, { limit, before });
-      return reply(200, { items, nextCursor: next === null ? null : encodeCursor(binding, [next]) });
-    },
-  });
-  const get = route({
-    method: 'get',
-    path: '/api/v1/jobs/:job/revisions/:generation',
-    operationId: 'getJobRevision',
-    summary: 'One version of a job',
-    headers: ['If-None-Match'],
-    responses: { 200: { description: 'The revision', schema: revisionSchema }, 304: { description: 'Revisions never change' } },
-    handle: async ({ caller, params, header }) => {
-      const generation = params.generation as string;
-      if (!/^[1-9]\d{0,14}$/.test(generation))
-        throw new JobError(
-          'not_found',
-          'revision_not_found',
-          `There is no revision ${JSON.stringify(generation.slice(0, 40))}; revisions are numbered from 1.`,
-        );
-      const revision = await jobs.revision(caller, params.job as string, Number(generation));
-      const headers = { ETag: etagOf(revision.generation) };
-      return noneMatchHit(header('if-none-match'), headers.ETag) ? { status: 304, json: null, headers } : reply(200, revision, headers);
-    },
-  });
-  return [list, get];
 }
 
 /** As Postgres writes a timestamptz, or RFC 3339. */
@@ -202,5 +165,3 @@ const isJobKey =
     return (value === null && sort.endsWith('nextRunAt')) || (typeof value === 'string' && TIME.test(value));
   };
 const keyOf = ([value, id]: readonly [string | null, string]): CursorKey => ({ value, id });
-const isGeneration = (values: unknown[]): values is [number] =>
-  values.length === 1 && Number.isSafeInteger(values[0]) && (values[0] as number) > 0;

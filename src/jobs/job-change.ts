@@ -61,6 +61,7 @@ export function firstRun(document: JobDocument, facts: JobFacts, at: Date): Date
 /**
  * Writes `document` as the next generation of `job`, whose lock the caller holds.
  * @param at the database's time after the lock was won.
+ * @param action what the audit trail calls it; absent: `job.updated`.
  * @returns the job as it is now, and what to do after the commit.
  */
 export async function changeJob(
@@ -70,6 +71,7 @@ export async function changeJob(
   document: JobDocument,
   at: Date,
   queueOf: QueueOf,
+  action?: string,
 ): Promise<{ job: StoredJob; effects: Effects }> {
   const before = factsOf(job.document, job.id, job.createdAt, () => job.queue);
   const facts = factsOf(document, job.id, job.createdAt, queueOf);
@@ -95,7 +97,7 @@ export async function changeJob(
   changed.nextRunAt = changed.state === 'active' ? next : null;
   const once = due && (await planOnce(tx, changed, facts, pending, due));
   if (once) changed.dispatchChoice = once.choice;
-  await jobWriteGeneration(tx, caller, job.document, changed, facts);
+  await jobWriteGeneration(tx, caller, job.document, changed, facts, action);
 
   const { clocks, sync } = await changeClock(tx, job, changed, before, facts, slot, at);
   const effects: Effects = { ...NO_EFFECTS, clocks };

@@ -36,6 +36,7 @@ export async function jobWriteGeneration(
   before: JobDocument,
   job: StoredJob,
   facts: JobFacts,
+  action = 'job.updated',
 ): Promise<void> {
   const { document } = job;
   await tx.query({
@@ -55,7 +56,7 @@ export async function jobWriteGeneration(
              INSERT INTO job_revisions (job_id, generation, team, document, changed_by, created_at) VALUES ($1, $9, $2, $10, $22, $12)
            )
            INSERT INTO audit_events (team, actor, action, subject_kind, subject_id, before, after, request_id)
-           VALUES ($2, $22, 'job.updated', 'job', $1, $23, $10, $24)`,
+           VALUES ($2, $22, $36, 'job', $1, $23, $10, $24)`,
     values: [
       job.id,
       job.team,
@@ -80,6 +81,7 @@ export async function jobWriteGeneration(
       document.dispatch,
       isPoolable(document),
       ...slotRuleValues(document),
+      action,
     ],
   });
 }

@@ -18,11 +18,11 @@ import { queueRouting } from './job-facts.ts';
 import { isObject, mergePatch, sameJson } from './job-json.ts';
 import { checkChannels, checkServices, createHandlerCheck } from './job-references.ts';
 import { removeJob } from './job-removal.ts';
-import { jobRevisions, type Revision } from './job-revisions.ts';
 import { jobFind, jobFindId, jobLock, type StoredJob } from './job-store.ts';
 import { createSyncer, type SyncDeps } from './job-sync.ts';
 import { type JobView, jobViewOf } from './job-view.ts';
 import { type JobPage, type JobQuery, jobsList } from './jobs-list.ts';
+import { createRevisionReads } from './revisions/revision-reads.ts';
 import type { TargetRules } from './target-document.ts';
 
 export type WriteOptions = {
@@ -32,6 +32,10 @@ export type WriteOptions = {
   respondAsync?: boolean | undefined;
   /** POST only. `render` is given the view. */
   idempotency?: IdempotencyContext | undefined;
+  /** Does everything, and takes it back: what is answered is what would be. */
+  dryRun?: boolean | undefined;
+  /** What the audit trail calls an edit; absent: `job.updated`. */
+  action?: string | undefined;
 };
 export type Written<T> = { value: T; generation: number };
 
@@ -88,13 +92,18 @@ export function createJobs(deps: JobsDeps) {
     options: WriteOptions,
     work: (tx: Transaction, locked: Locked) => Promise<{ job: StoredJob; effects: Effects }>,
   ): Promise<Written<JobView>> {
-    const { job, effects } = await inTransaction(pool, async (tx) => {
+    const locking = inTransaction(pool, async (tx) => {
       const locked = await jobLock(tx, caller.team, idOrName);
       if (!locked) throw jobNotFound(idOrName);
       if (options.ifMatch && !options.ifMatch(locked.job.generation)) throw jobHasChanged(idOrName, locked.job.generation);
       const result = await work(tx, locked);
+      if (options.dryRun) throw new TakenBackError(result.job);
       if (options.idempotency) await claimIdempotencyKey(tx, options.idempotency, await jobViewOf(tx, result.job));
       return result;
+    });
+    const { job, effects } = await locking.catch((error: unknown) => {
+      if (error instanceof TakenBackError) return { job: error.job, effects: NO_EFFECTS };
+      throw error;
     });
     return written(job, effects, options);
   }
@@ -116,7 +125,7 @@ export function createJobs(deps: JobsDeps) {
         await checkServices(tx, document);
         await checkChannels(tx, document);
         await checkCalendars(tx, document);
-        const changed = await changeJob(tx, caller, locked.job, document, locked.at, queueOf);
+        const changed = await changeJob(tx, caller, locked.job, document, locked.at, queueOf, options.action);
         return { ...changed, job: await withExactRun(tx, changed.job) };
       });
     } catch (error) {
@@ -136,6 +145,8 @@ export function createJobs(deps: JobsDeps) {
   }
 
   return {
+    ...createRevisionReads(pool),
+    parse,
     create,
     createMany: batch.create,
     change,
@@ -203,28 +214,16 @@ export function createJobs(deps: JobsDeps) {
     },
 
     list: (caller: Caller, query: JobQuery): Promise<JobPage> => jobsList(pool, caller.team, query),
-
-    /** Every version of a job, newest first; also of a deleted one, by its id. */
-    async revisions(
-      caller: Caller,
-      idOrName: string,
-      { limit, before = null }: { limit: number; before?: number | null | undefined },
-    ): Promise<{ items: Revision[]; next: number | null }> {
-      const id = isJobId(idOrName) ? idOrName : await jobFindId(pool, caller.team, idOrName);
-      const found = id === null ? [] : await jobRevisions(pool, caller.team, id, limit + 1, before);
-      if (found.length === 0 && before === null) throw jobNotFound(idOrName);
-      const items = found.slice(0, limit);
-      return { items, next: found.length > limit ? items.at(-1)!.generation : null };
-    },
-
-    /** One version. @throws JobError `not_found` */
-    async revision(caller: Caller, idOrName: string, generation: number): Promise<Revision> {
-      const id = isJobId(idOrName) ? idOrName : await jobFindId(pool, caller.team, idOrName);
-      const [found] = id === null ? [] : await jobRevisions(pool, caller.team, id, 1, generation + 1);
-      if (found?.generation !== generation) throw jobNotFound(`${idOrName} at generation ${generation}`);
-      return found;
-    },
   };
+}
+
+/** Ends the transaction of a dry run. */
+class TakenBackError extends Error {
+  readonly job: StoredJob;
+  constructor(job: StoredJob) {
+    super('a dry run is taken back');
+    this.job = job;
+  }
 }
 
 const isKind = (error: unknown, kind: string): boolean => error instanceof Error && (error as { kind?: unknown }).kind === kind;

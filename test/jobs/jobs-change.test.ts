@@ -56,7 +56,7 @@ describe('changing a job', () => {
     assert.equal(page.next, 2);
     const rest = await it.jobs.revisions(CALLER, id, { limit: 3, before: page.next });
     assert.deepEqual([rest.items.map((one) => one.generation), rest.next], [[1], null]);
-    await refused(it.jobs.revision(CALLER, id, 5), 'not_found', 'job_not_found');
+    await refused(it.jobs.revision(CALLER, id, 5), 'not_found', 'revision_not_found');
     const [event] = await rows<{ before: { priority: number }; after: { priority: number }; actor: string; request_id: string }>(
       it.pool,
       `SELECT before, after, actor, request_id FROM audit_events WHERE subject_id = $1 ORDER BY id DESC LIMIT 1`,
