@@ -23,9 +23,10 @@ const RAN = ['queued', 'running', 'succeeded', 'failed', 'timed_out', 'cancelled
  *   skipped       for a reason that is not among the others
  *   expected      ahead, and nothing known now keeps it from running
  *   pending       due a moment ago and not decided yet
+ *   archived      its month has left the database: what became of it stands in the archive
  *   unaccounted   due longer ago than that: the ledger has lost it, which must never be
  */
-export const SLOT_OUTCOMES = [...RAN, ...SKIP_REASONS, 'skipped', 'expected', 'pending', 'unaccounted'] as const;
+export const SLOT_OUTCOMES = [...RAN, ...SKIP_REASONS, 'skipped', 'expected', 'pending', 'archived', 'unaccounted'] as const;
 export type SlotOutcome = (typeof SLOT_OUTCOMES)[number];
 
 const KNOWN = new Set<string>(SLOT_OUTCOMES);

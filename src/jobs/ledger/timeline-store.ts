@@ -14,13 +14,16 @@ export type LedgerJob = {
   paused_until: Date | null;
   /** Its only slot is that of a single run. */
   once: boolean;
+  /** First moments (UTC) of months that have left the database, milliseconds. */
+  archived: ReadonlySet<number>;
   now: Date;
 };
 
 export async function ledgerJob(database: Queryable, team: string, idOrName: string): Promise<LedgerJob | null> {
-  const { rows } = await database.query<LedgerJob & { until: string | null }>({
+  const { rows } = await database.query<Omit<LedgerJob, 'archived'> & { until: string | null; months: Date[] }>({
     name: 'ledger-job',
     text: `SELECT j.id, j.name, r.offset_s, r.enabled, r.paused_at, j.pause ->> 'until' AS until, now() AS now,
+                  ARRAY(SELECT a.month FROM archives a WHERE a.state = 'complete') AS months,
                   coalesce(j.document #>> '{schedule,at}', j.document #>> '{schedule,delay}') IS NOT NULL AS once
              FROM jobs j JOIN job_runtime r ON r.job_id = j.id
             WHERE j.team = $1 AND (j.id = $2 OR (j.name = $2 AND j.deleted_at IS NULL)) LIMIT 1`,
@@ -28,8 +31,8 @@ export async function ledgerJob(database: Queryable, team: string, idOrName: str
   });
   const row = rows[0];
   if (!row) return null;
-  const { until, ...job } = row;
-  return { ...job, paused_until: until === null ? null : new Date(until) };
+  const { until, months, ...job } = row;
+  return { ...job, archived: new Set(months.map((month) => month.getTime())), paused_until: until === null ? null : new Date(until) };
 }
 
 /** A time in which one timing was the job's, `to` exclusive. */

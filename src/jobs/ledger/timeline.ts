@@ -108,7 +108,8 @@ export function createTimeline({ pool }: { pool: Pool }) {
       if (known.future) byTime.set(at, { ...known, ...forecast(job, slot, stopped.get(at)) });
       else if (range) byTime.set(at, { ...known, range, outcome: outcomeOfRange(range.reason) });
       else {
-        const outcome = job.now.getTime() - at < DECIDED_WITHIN_MS ? 'pending' : 'unaccounted';
+        const left = job.archived.has(Date.UTC(slot.getUTCFullYear(), slot.getUTCMonth(), 1));
+        const outcome = job.now.getTime() - at < DECIDED_WITHIN_MS ? 'pending' : left ? 'archived' : 'unaccounted';
         byTime.set(at, { ...known, range, outcome });
       }
     }

@@ -66,6 +66,18 @@ describe('what is over', () => {
     assert.ok(items.slice(lost.length).every(({ outcome }) => outcome === 'pending'));
   });
 
+  test('of a month that has left the database is archived', async () => {
+    const job = await seedJob(pool, { everyS: 3_600, validFrom: new Date('2024-02-01T00:00:00Z') });
+    await pool.query(
+      `INSERT INTO archives (id, month, until, state, folder) VALUES ('arc_1', '2024-03-01T00:00:00Z', '2024-04-01T00:00:00Z', 'complete', 'f'), ('arc_2', '2024-02-01T00:00:00Z', '2024-03-01T00:00:00Z', 'held', 'f')`,
+    );
+    const { items } = await look(job.id, { from: new Date('2024-02-29T23:00:00Z'), to: new Date('2024-03-01T01:00:00Z') });
+    assert.deepEqual(
+      items.map(({ outcome }) => outcome),
+      ['unaccounted', 'archived'],
+    );
+  });
+
   test('belongs to the timings that the job had then', async () => {
     const job = await seedJob(pool, { everyS: 60, validFrom: minutesAgo(20), validTo: minutesAgo(15) });
     await pool.query(`INSERT INTO timings (hash, timing) VALUES ('every-120', $1) ON CONFLICT DO NOTHING`, [
