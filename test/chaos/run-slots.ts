@@ -28,7 +28,8 @@ const report = await runSlotChaos({
 });
 say(`counts: ${JSON.stringify(report.counts)}`);
 say(report.accountedMs === null ? 'NOT all accounted for' : `all accounted for ${report.accountedMs} ms after the end`);
-for (const error of report.errors) say(`logged: ${error}`);
+for (const error of report.errors.slice(0, 10)) say(`logged: ${error}`);
+if (report.errors.length > 10) say(`and ${report.errors.length - 10} more lines of errors`);
 for (const violation of report.violations.slice(0, 50)) say(`VIOLATION ${violation}`);
 say(report.violations.length === 0 ? 'no slot escaped' : `${report.violations.length} violations`);
 if (report.violations.length > 0) process.exitCode = 1;
