@@ -8,9 +8,14 @@ import type { Timing } from '../../../src/jobs/time/timing.ts';
 /** The server answers with at most so many times. */
 export const MOST_TIMES = 1_000;
 
-/** Creates a paused schedule that mirrors the timing, with the extras of a stretch of epoch seconds, and never starts anything; returns its handle. Delete it after use. */
+/**
+ * Creates a paused schedule that mirrors the timing, with its extras after `from` up to `to` (epoch seconds) or to the last time that the server will answer with, and
+ * never starts anything; returns its handle. Delete it after use.
+ */
 export function mirror(client: Client, timing: Timing, from: number, to: number) {
-  const extras = marksOf(timing, new Date(from * 1_000), new Date(to * 1_000))
+  const times = oracleTimes(timing, from, to);
+  const end = times.length === MOST_TIMES ? times.at(-1)! : to;
+  const extras = marksOf(timing, new Date(from * 1_000), new Date(end * 1_000))
     .filter((mark) => !mark.fired)
     .map((mark) => mark.slot.getTime() / 1_000);
   return client.schedule.create({

@@ -27,7 +27,7 @@ async function compareOnward(): Promise<void> {
     if (difference) {
       different += 1;
       console.log(
-        `${JSON.stringify({ crons: next.crons, intervals: next.timing.intervals, zone: next.timing.timezone })} after ${new Date(next.from * 1000).toISOString()}: ${difference}`,
+        `${JSON.stringify({ crons: next.crons, intervals: next.timing.intervals, dates: next.timing.dates, zone: next.timing.timezone })} after ${new Date(next.from * 1000).toISOString()}: ${difference}`,
       );
     }
     done += 1;
