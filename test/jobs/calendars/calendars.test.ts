@@ -284,7 +284,8 @@ describe('a job that names calendars', () => {
 });
 
 async function waitingForLock(): Promise<void> {
-  for (;;) {
+  for (const until = Date.now() + 8_000; ; ) {
+    assert.ok(Date.now() < until, 'nobody waits for a lock');
     const [row] = await rows<{ count: string }>(it.pool, `SELECT count(*) FROM pg_locks WHERE NOT granted`);
     if (Number(row!.count) > 0) return;
     await new Promise((resolve) => setTimeout(resolve, 20));
