@@ -165,7 +165,7 @@ BEGIN
   )
   UPDATE job_runtime r
      SET next_run_at = CASE WHEN p_successor < s.valid_to THEN p_successor END,
-         next_run_unsure = p_successor < s.valid_to AND (r.calendar_zone IS NOT NULL OR dst_stop(p_next_kind, r.dst_gap, r.dst_repeat) IS NOT NULL)
+         next_run_unsure = (p_successor < s.valid_to AND (r.calendar_zone IS NOT NULL OR dst_stop(p_next_kind, r.dst_gap, r.dst_repeat) IS NOT NULL)) IS TRUE
     FROM stopped s
    WHERE r.job_id = s.job_id AND r.next_run_at <= p_nominal;
 END $$;
@@ -282,19 +282,18 @@ BEGIN
   END LOOP;
 
   WITH verdicts AS (
-    SELECT r.job_id, r.job_id || '-' || v_text AS id, r.job_name, r.generation, r.offset_s, r.max_attempts, r.priority, r.queue, h.freeze_id,
+    SELECT r.job_id, r.job_id || '-' || v_text AS id, r.job_name, r.generation, r.offset_s, r.max_attempts, r.priority, r.queue,
            CASE
-             WHEN dst_stop(v_kind, r.dst_gap, r.dst_repeat) IS NOT NULL THEN dst_stop(v_kind, r.dst_gap, r.dst_repeat)
+             WHEN v_kind IS NOT NULL AND dst_stop(v_kind, r.dst_gap, r.dst_repeat) IS NOT NULL THEN dst_stop(v_kind, r.dst_gap, r.dst_repeat)
              WHEN r.paused_at IS NOT NULL OR NOT r.enabled THEN 'paused'
              WHEN v_late AND (r.catch_up = 'none' OR p_nominal < v_now - make_interval(secs => r.catch_up_window_ms / 1000.0)
                               OR (r.catch_up = 'last' AND v_successor <= v_now AND v_successor < m.valid_to
                                   AND is_superseded(p_team, r.job_id, p_timing_hash, m.valid_to, p_later, v_now))) THEN 'missed'
-             WHEN h.freeze_id IS NOT NULL THEN 'frozen'
+             WHEN v_frozen AND (freeze_holding(p_team, r.job_id, v_now)).id IS NOT NULL THEN 'frozen'
              WHEN v_late AND r.catch_up = 'all' AND r.overlap <> 'allow_all' THEN overlap_verdict('buffer_all', r.active, r.waiting, p_buffer_limit)
              ELSE overlap_verdict(r.overlap, r.active, r.waiting, p_buffer_limit)
            END AS verdict
       FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id
-     CROSS JOIN LATERAL (SELECT CASE WHEN v_frozen THEN (freeze_holding(p_team, r.job_id, v_now)).id END AS freeze_id OFFSET 0) h
      WHERE m.clock_id = p_clock AND m.team = p_team AND m.valid_from <= p_nominal AND p_nominal < m.valid_to
        AND NOT EXISTS (
          SELECT 1 FROM slot_ranges s
@@ -306,7 +305,7 @@ BEGIN
                                      max_attempts, priority, queue, dispatch, workflow_id, run_id, created_at, finished_at)
     SELECT p_nominal, v.id, p_team, v.job_id, v.job_name, v.generation, 'schedule', p_nominal, p_nominal + make_interval(secs => v.offset_s),
            CASE WHEN v.verdict IN ('run', 'wait') THEN 'queued' ELSE 'skipped' END, v.verdict = 'wait', v.verdict IN ('run', 'wait'),
-           CASE WHEN v.verdict NOT IN ('run', 'wait') THEN v.verdict END, CASE WHEN v.verdict = 'frozen' THEN v.freeze_id END,
+           CASE WHEN v.verdict NOT IN ('run', 'wait') THEN v.verdict END, CASE WHEN v.verdict = 'frozen' THEN (freeze_holding(p_team, v.job_id, v_now)).id END,
            v.max_attempts, v.priority, v.queue, CASE WHEN p_workflow_id IS NULL OR v.verdict = 'wait' THEN 'dedicated' ELSE 'pooled' END,
            CASE WHEN v.verdict = 'wait' THEN v.id ELSE coalesce(p_workflow_id, v.id) END, CASE WHEN v.verdict = 'run' THEN p_run_id END,
            v_now, CASE WHEN v.verdict NOT IN ('run', 'wait') THEN v_now END
@@ -319,7 +318,7 @@ BEGIN
          waiting = r.waiting + (i.counted AND i.waiting)::integer,
          next_run_at = CASE WHEN r.next_run_at <= p_nominal THEN CASE WHEN v_successor < v.valid_to THEN v_successor END ELSE r.next_run_at END,
          next_run_unsure = CASE WHEN r.next_run_at <= p_nominal
-                                THEN v_successor < v.valid_to AND (r.calendar_zone IS NOT NULL OR dst_stop(v_next_kind, r.dst_gap, r.dst_repeat) IS NOT NULL) IS TRUE
+                                THEN (v_successor < v.valid_to AND (r.calendar_zone IS NOT NULL OR (v_next_kind IS NOT NULL AND dst_stop(v_next_kind, r.dst_gap, r.dst_repeat) IS NOT NULL))) IS TRUE
                                 ELSE r.next_run_unsure END
     -- by the index: of two lists of thousands the planner expects one row each, and would compare them all
     FROM inserted i JOIN clock_members v ON v.clock_id = p_clock AND v.job_id = i.job_id AND v.valid_from <= p_nominal AND p_nominal < v.valid_to
@@ -719,18 +718,17 @@ BEGIN
 
   RETURN QUERY
   WITH verdicts AS (
-    SELECT r.job_id, r.job_id || '-' || v_text AS id, r.job_name, r.generation, p_nominal + make_interval(secs => r.offset_s) AS due_at, r.max_attempts, r.queue, h.freeze_id,
+    SELECT r.job_id, r.job_id || '-' || v_text AS id, r.job_name, r.generation, p_nominal + make_interval(secs => r.offset_s) AS due_at, r.max_attempts, r.queue,
            CASE
-             WHEN dst_stop(v_kind, r.dst_gap, r.dst_repeat) IS NOT NULL THEN dst_stop(v_kind, r.dst_gap, r.dst_repeat)
+             WHEN v_kind IS NOT NULL AND dst_stop(v_kind, r.dst_gap, r.dst_repeat) IS NOT NULL THEN dst_stop(v_kind, r.dst_gap, r.dst_repeat)
              WHEN r.paused_at IS NOT NULL OR NOT r.enabled THEN 'paused'
              WHEN v_late AND (r.catch_up = 'none' OR p_nominal < v_now - make_interval(secs => r.catch_up_window_ms / 1000.0)
                               OR (r.catch_up = 'last' AND v_successor <= v_now AND v_successor < m.valid_to
                                   AND is_superseded(p_team, r.job_id, v_hash, m.valid_to, p_later, v_now))) THEN 'missed'
-             WHEN h.freeze_id IS NOT NULL THEN 'frozen'
+             WHEN v_frozen AND (freeze_holding(p_team, r.job_id, v_now)).id IS NOT NULL THEN 'frozen'
              ELSE overlap_verdict(r.overlap, r.active, r.waiting, p_buffer_limit)
            END AS verdict
       FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id
-     CROSS JOIN LATERAL (SELECT CASE WHEN v_frozen THEN (freeze_holding(p_team, r.job_id, v_now)).id END AS freeze_id OFFSET 0) h
      WHERE m.clock_id = p_clock AND m.team = p_team AND m.job_id >= p_from AND m.job_id <= p_to AND m.valid_from <= p_nominal AND p_nominal < m.valid_to
        AND (r.priority = p_priority OR job_has_changed(r.job_id, p_planned_at))
        AND NOT EXISTS (
@@ -744,7 +742,7 @@ BEGIN
     SELECT p_nominal, v.id, p_team, v.job_id, v.job_name, v.generation, 'schedule', p_nominal, v.due_at,
            CASE WHEN v.verdict = 'run' AND v.due_at <= v_now THEN 'running' WHEN v.verdict IN ('run', 'wait') THEN 'queued' ELSE 'skipped' END,
            v.verdict = 'wait', v.verdict IN ('run', 'wait'), CASE WHEN v.verdict NOT IN ('run', 'wait') THEN v.verdict END,
-           CASE WHEN v.verdict = 'frozen' THEN v.freeze_id END,
+           CASE WHEN v.verdict = 'frozen' THEN (freeze_holding(p_team, v.job_id, v_now)).id END,
            (v.verdict = 'run' AND v.due_at <= v_now)::integer, CASE WHEN v.verdict = 'run' AND v.due_at <= v_now THEN v_now END,
            v.max_attempts, p_priority, v.queue, CASE WHEN v.verdict = 'wait' THEN 'dedicated' ELSE 'pooled' END,
            CASE WHEN v.verdict = 'wait' THEN v.id ELSE p_pool END, CASE WHEN v.verdict = 'run' THEN p_run_id END,
@@ -758,7 +756,7 @@ BEGIN
            waiting = r.waiting + (i.counted AND i.waiting)::integer,
            next_run_at = CASE WHEN r.next_run_at <= p_nominal THEN CASE WHEN v_successor < v.valid_to THEN v_successor END ELSE r.next_run_at END,
            next_run_unsure = CASE WHEN r.next_run_at <= p_nominal
-                                  THEN (v_successor < v.valid_to AND (r.calendar_zone IS NOT NULL OR dst_stop(v_next_kind, r.dst_gap, r.dst_repeat) IS NOT NULL)) IS TRUE
+                                  THEN (v_successor < v.valid_to AND (r.calendar_zone IS NOT NULL OR (v_next_kind IS NOT NULL AND dst_stop(v_next_kind, r.dst_gap, r.dst_repeat) IS NOT NULL))) IS TRUE
                                   ELSE r.next_run_unsure END
       FROM inserted i JOIN clock_members v ON v.clock_id = p_clock AND v.job_id = i.job_id AND v.valid_from <= p_nominal AND p_nominal < v.valid_to
      WHERE r.job_id = i.job_id

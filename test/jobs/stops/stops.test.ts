@@ -231,5 +231,13 @@ for (const kind of KINDS) {
     assert.deepEqual(await stateOf(reads.id), { next_run_at: next, next_run_unsure: true });
     assert.deepEqual(await stateOf(marked.id), { next_run_at: next, next_run_unsure: true });
     assert.deepEqual(await stateOf(frozen.id), { next_run_at: next, next_run_unsure: false }, 'also behind a slot that makes no row');
+    const nothing = { next_run_at: null, next_run_unsure: false };
+    for (const job of [reads, frozen]) {
+      const last = after(nominal, 1);
+      if (job === frozen) await room.freeze(frozen, last);
+      await room.pool.query('UPDATE job_runtime SET next_run_at = $2 WHERE job_id = $1', [job.id, last]);
+      await room.slot(job, last);
+      assert.deepEqual(await stateOf(job.id), nothing, 'behind the last slot there is nothing to be unsure of');
+    }
   });
 }
