@@ -223,6 +223,15 @@ export async function operationsUnattended(database: Queryable, limit: number, l
   return rows;
 }
 
+/** Gives back operations whose workflow could not be started: somebody is to look at them again after `ms`. */
+export async function operationsRelease(database: Queryable, ids: readonly string[], ms: number): Promise<void> {
+  await database.query({
+    name: 'operations-release',
+    text: `UPDATE operations SET look_at = clock_timestamp() + make_interval(secs => $2 / 1000.0) WHERE id = ANY ($1::text[]) AND finished_at IS NULL`,
+    values: [ids, ms],
+  });
+}
+
 /**
  * Deletes operations that ended so long ago, with their items; the executions they made stay. Backfills are kept as long as executions are: by their items is known which slots
  * were backfilled. @returns how many
@@ -232,7 +241,7 @@ export async function operationsForget(database: Queryable, days: number, backfi
     name: 'operations-forget',
     text: `DELETE FROM operations WHERE id IN (
              SELECT o.id FROM operations o
-              WHERE o.finished_at < now() - make_interval(days => CASE o.kind WHEN 'backfill' THEN $2 ELSE $1 END) ORDER BY o.finished_at LIMIT $3)`,
+              WHERE o.finished_at < now() - make_interval(days => CASE o.kind WHEN 'backfill' THEN $2::integer ELSE $1::integer END) ORDER BY o.finished_at LIMIT $3)`,
     values: [days, backfillDays, limit],
   });
   return gone.rowCount ?? 0;
