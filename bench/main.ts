@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { machineFacts, machineNow, machineText } from './machine.ts';
 import { type BenchOptions, BenchUsageError, parseBenchOptions, type RowName, USAGE } from './options.ts';
 import { holds, type Report, type RowResult, tableOf, writeReport } from './report.ts';
+import { bulk } from './rows/bulk.ts';
 import { create } from './rows/create.ts';
 import { createAsync } from './rows/create-async.ts';
 import { execute } from './rows/execute.ts';
@@ -20,7 +21,19 @@ import { RAISED_RATE_LIMIT_PER_S } from './stack/almanac.ts';
 import { stopAll } from './stack/processes.ts';
 import { openServers, type Servers } from './stack/servers.ts';
 
-const ROWS: Record<RowName, Row> = { list, create, 'create-async': createAsync, execute, pooled, history, lateness, ledger, start, memory };
+const ROWS: Record<RowName, Row> = {
+  list,
+  create,
+  'create-async': createAsync,
+  execute,
+  pooled,
+  history,
+  lateness,
+  ledger,
+  bulk,
+  start,
+  memory,
+};
 const say = (text: string) => console.log(text);
 
 let options: BenchOptions;

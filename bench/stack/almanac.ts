@@ -28,6 +28,8 @@ export type Almanac = {
   /** Sends JSON, answers JSON. @throws for a status of 400 and above. */
   call: <T>(method: string, path: string, body?: unknown, headers?: Record<string, string>) => Promise<T>;
   processes: Record<Role, Process | undefined>;
+  /** Kills a process (-9) and starts it again; not waited for. */
+  restart: (role: Role) => void;
   /** Of everything that works for Almanac: its processes, and the servers where they are the bench's own. */
   pids: Record<Role | 'postgres' | 'temporal', number | undefined>;
   close: () => Promise<void>;
@@ -88,6 +90,11 @@ export async function startAlmanac(servers: Servers, name: string, folder: strin
       controller: processes.controller?.child.pid,
       postgres: servers.pids.postgres,
       temporal: servers.pids.temporal,
+    },
+    restart: (role) => {
+      processes[role]?.expectEnd();
+      processes[role]?.child.kill('SIGKILL');
+      processes[role] = start(role);
     },
     call: (method, path, body, more) => call(origin, { ...headers, ...more }, method, path, body),
     close: async () => {
