@@ -55,7 +55,9 @@ export async function sendMail(
       disableUrlAccess: true,
       signal: ending,
     });
-    return { status: 'delivered', detail: `the mail server said ${sent.response}`.slice(0, 500).toWellFormed() };
+    // one that is refused among others would come twice to those others
+    const refused = sent.rejected.length === 0 ? '' : `; refused were ${sent.rejected.join(', ')}`;
+    return { status: 'delivered', detail: `the mail server said ${sent.response}${refused}`.slice(0, 500).toWellFormed() };
   } catch (error) {
     return failureOf(error as SmtpError);
   } finally {

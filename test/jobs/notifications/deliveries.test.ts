@@ -110,6 +110,27 @@ describe('an event', () => {
   });
 });
 
+test('a Slack-compatible webhook is sent one text in its markup, or the words the channel has', async () => {
+  const url = `${receiver.url}/slack`;
+  await it.channels.create(CALLER, { type: 'slack', name: 'slack', url });
+  await it.channels.create(CALLER, { type: 'slack', name: 'slack-own', url, templates: { body: ':fire: {{headline}} ({{job.reason}})' } });
+  const id = await it.job('slacked', {
+    notify: [
+      { on: ['failed'], channel: 'slack' },
+      { on: ['late'], channel: 'slack-own' },
+    ],
+  });
+  await it.raise(id, 'failed', { error: { message: 'a < b' } });
+  await it.raise(id, 'late', { reason: 'no <worker>' });
+  await it.step();
+  const texts = receiver.calls.filter(({ path }) => path === '/slack').map(({ body }) => (JSON.parse(body) as { text: string }).text);
+  const link = `${PUBLIC_URL}/api/v1/jobs/${id}`;
+  assert.deepEqual(texts.toSorted(), [
+    `*slacked failed*\n• <${link}|slacked>: a &lt; b\n<${link}|Show in Almanac>`,
+    ':fire: slacked is late (no &lt;worker&gt;)',
+  ]);
+});
+
 describe('many events', () => {
   test('200 jobs that fail at once are one message with the count, the first names and a link', async () => {
     const hook = await webhook('storm');
@@ -180,6 +201,7 @@ describe('a delivery', () => {
       attemptLog.map((entry) => (entry as { outcome: string }).outcome),
       ['failed', 'failed', 'failed', 'delivered'],
     );
+    assert.deepEqual(it.told.slice(-4), ['webhook retried', 'webhook retried', 'webhook retried', 'webhook delivered']);
     assert.match(JSON.stringify(attemptLog[1]), /answered 503 Service Unavailable: said/);
   });
 
