@@ -15,10 +15,12 @@ CREATE TABLE archives (
   schema_version      text,
   executions          bigint NOT NULL DEFAULT 0,
   attempts            bigint NOT NULL DEFAULT 0,
+  ranges              bigint NOT NULL DEFAULT 0, -- of slot_ranges, those that ended in the month
   bytes               bigint NOT NULL DEFAULT 0, -- compressed
   -- sums of the hashes of all lines, whatever their order: what was written is what the detached tables hold
   executions_digest   numeric NOT NULL DEFAULT 0,
   attempts_digest     numeric NOT NULL DEFAULT 0,
+  ranges_digest       numeric NOT NULL DEFAULT 0,
   created_at          timestamptz NOT NULL DEFAULT now(),
   updated_at          timestamptz NOT NULL DEFAULT now(),
   written_at          timestamptz,
@@ -28,7 +30,7 @@ CREATE TABLE archives (
 CREATE UNIQUE INDEX archives_open ON archives (month) WHERE state <> 'complete';
 CREATE INDEX archives_by_month ON archives (month DESC, id DESC);
 
--- A stretch of a team's executions in the order (team, job, time, id), with their attempts: one object of each table.
+-- A stretch of a team's executions in the order (team, job, time, id), with their attempts: one object of each table. Stretches of slots have chunks of their own.
 CREATE TABLE archive_chunks (
   archive_id         text NOT NULL REFERENCES archives (id) ON DELETE CASCADE,
   nth                integer NOT NULL,
@@ -40,8 +42,10 @@ CREATE TABLE archive_chunks (
   last_id            text NOT NULL,
   executions         bigint NOT NULL,
   attempts           bigint NOT NULL,
+  ranges             bigint NOT NULL,
   executions_digest  numeric NOT NULL,
   attempts_digest    numeric NOT NULL,
+  ranges_digest      numeric NOT NULL,
   objects            json NOT NULL,              -- [{ table, name, rows, bytes, rawBytes, sha256 }]
   PRIMARY KEY (archive_id, nth)
 );
@@ -112,6 +116,26 @@ BEGIN
       ORDER BY a.team COLLATE "C", a.execution_id COLLATE "C", a.partition_at, a.attempt LIMIT $1', p_attempts, p_executions)
   USING p_limit;
 END $$;
+
+-- The next stretches of slots that ended between two moments.
+CREATE FUNCTION archive_ranges(p_from timestamptz, p_until timestamptz, p_team text, p_job text, p_at timestamptz, p_reason text, p_limit integer)
+RETURNS TABLE (team text, job_id text, at text, reason text, line text, digest bigint) STABLE LANGUAGE sql SET TimeZone = 'UTC' AS $$
+  SELECT g.team, g.job_id, g.from_at::text, g.reason, l.line, hashtextextended(l.line, 0)
+    FROM (SELECT g.* FROM slot_ranges g
+           WHERE g.to_at >= p_from AND g.to_at < p_until
+             AND (p_team IS NULL OR (g.team COLLATE "C", g.job_id COLLATE "C", g.from_at, g.reason COLLATE "C") > (p_team, p_job, p_at, p_reason))
+           ORDER BY g.team COLLATE "C", g.job_id COLLATE "C", g.from_at, g.reason COLLATE "C" LIMIT p_limit) g
+   CROSS JOIN LATERAL (SELECT archive_line(g) AS line) l
+   ORDER BY g.team COLLATE "C", g.job_id COLLATE "C", g.from_at, g.reason COLLATE "C"
+$$;
+
+-- Removes them, and says what they were.
+CREATE FUNCTION archive_take_ranges(p_from timestamptz, p_until timestamptz) RETURNS TABLE (held bigint, digest numeric) LANGUAGE sql SET TimeZone = 'UTC' AS $$
+  WITH gone AS (
+    DELETE FROM slot_ranges g WHERE g.to_at >= p_from AND g.to_at < p_until RETURNING g.*
+  )
+  SELECT count(*), coalesce(sum(hashtextextended(archive_line(g), 0)::numeric), 0) FROM gone g
+$$;
 
 -- What a table holds: how many rows and the sum of the hashes of its lines.
 CREATE FUNCTION archive_digest(p_table regclass) RETURNS TABLE (held bigint, digest numeric) STABLE LANGUAGE plpgsql SET TimeZone = 'UTC' AS $$

@@ -23,6 +23,7 @@ const archiveSchema = z
     address: z.string().nullable(),
     executions: z.int().meta({ description: "The team's executions in it" }),
     attempts: z.int(),
+    ranges: z.int().meta({ description: 'Stretches in which slots did not run, that ended in the month' }),
     bytes: z.int().meta({ description: 'Compressed' }),
     createdAt: time,
     writtenAt: time.nullable(),
@@ -39,11 +40,12 @@ const manifestSchema = z
     schemaVersion: z.string(),
     executions: z.int(),
     attempts: z.int(),
+    ranges: z.int(),
     bytes: z.int(),
-    teams: z.array(z.object({ team: z.string(), executions: z.int(), attempts: z.int() })),
+    teams: z.array(z.object({ team: z.string(), executions: z.int(), attempts: z.int(), ranges: z.int() })),
     objects: z.array(
       z.object({
-        table: z.enum(['executions', 'attempts']),
+        table: z.enum(['executions', 'attempts', 'ranges']),
         name: z.string(),
         rows: z.int(),
         bytes: z.int(),

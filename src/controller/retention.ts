@@ -81,6 +81,7 @@ export function createRetention(deps: RetentionDeps) {
       const { archive } = retired;
       metrics.archivedRows.inc({ table: 'executions' }, Number(archive.executions));
       metrics.archivedRows.inc({ table: 'attempts' }, Number(archive.attempts));
+      metrics.archivedRows.inc({ table: 'ranges' }, Number(archive.ranges));
       log.info(
         { archive: archive.id, month: month.month, executions: archive.executions, attempts: archive.attempts },
         'a month was archived and removed',

@@ -57,7 +57,7 @@ test('archives are listed with what the team has in them', async () => {
   assert.equal(body.nextCursor, null);
   const one = await api.call('GET', `/api/v1/archives/${archive!.id}`);
   const manifest = one.body.manifest as { teams: object[]; objects: { sha256: string; team: string }[]; schemaVersion: string };
-  assert.deepEqual(manifest.teams, [{ team: 'default', executions: 30, attempts: 55 }]);
+  assert.deepEqual(manifest.teams, [{ team: 'default', executions: 30, attempts: 55, ranges: 0 }]);
   assert.ok(
     manifest.objects.length >= 2 && manifest.objects.every(({ sha256, team }) => /^[0-9a-f]{64}$/.test(sha256) && team === 'default'),
   );

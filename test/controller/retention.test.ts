@@ -46,6 +46,18 @@ async function seedMarch(): Promise<void> {
   await oldSlots(pool, jobs[2]!, { from: new Date('2024-03-10T00:00:00Z'), count: 20 });
 }
 
+/** A stretch in which slots of the first job did not run. */
+async function seedRange(from: string, to: string | null, team = 'default'): Promise<void> {
+  await pool.query(
+    `INSERT INTO slot_ranges (team, job_id, reason, from_at, to_at, count, note) VALUES ($1, $2, 'paused', $3, $4, 3, E'two\nlines')`,
+    [team, jobs[0]!.id, from, to],
+  );
+}
+const rangesLeft = async (): Promise<string[]> =>
+  (await pool.query<{ from_at: Date }>('SELECT from_at FROM slot_ranges ORDER BY from_at')).rows.map(({ from_at }) =>
+    from_at.toISOString().slice(0, 10),
+  );
+
 type Options = { place?: Place | null; onStep?: (step: 'written' | 'detached') => Promise<void>; chunkBytes?: number };
 const look = ({ place = createDirectoryPlace(folder), ...rest }: Options = {}): Promise<Retired[]> =>
   createRetention({ pool, log: silent, metrics: createMetrics('test'), place, months: 12, chunkBytes: 5_000, ...rest }).pass(NOW, go);
@@ -63,7 +75,7 @@ const tables = async (): Promise<string[]> =>
   ).rows.map(({ name }) => name);
 
 /** All lines in the directory that the manifests name. */
-async function archived(table: 'executions' | 'attempts'): Promise<string[]> {
+async function archived(table: 'executions' | 'attempts' | 'ranges'): Promise<string[]> {
   const lines: string[] = [];
   for (const file of await readdir(folder, { recursive: true })) {
     if (!file.endsWith('manifest.json')) continue;
@@ -113,6 +125,41 @@ describe('what leaves', () => {
     await pool.query('SELECT ensure_partitions($1)', [MARCH]);
     assert.deepEqual(statesOf(await look({ place: null })), ['complete']);
     assert.deepEqual(await tables(), []);
+  });
+});
+
+describe('stretches in which slots did not run', () => {
+  test('leave with the month in which they ended', async () => {
+    await seedMarch();
+    await seedRange('2023-12-24T00:00:00Z', '2024-03-01T00:00:00Z');
+    await seedRange('2024-03-02T00:00:00Z', '2024-03-31T23:59:59Z', 'others');
+    await seedRange('2024-03-03T00:00:00Z', '2024-04-01T00:00:00Z');
+    await seedRange('2024-03-04T00:00:00Z', null);
+    assert.deepEqual(statesOf(await look({ chunkBytes: 1 })), ['complete']);
+    assert.deepEqual(await rangesLeft(), ['2024-03-03', '2024-03-04']);
+    const lines = (await archived('ranges')).map((line) => JSON.parse(line));
+    assert.deepEqual(lines.map(({ team, reason, count, note }) => [team, reason, count, note]).sort(), [
+      ['default', 'paused', 3, 'two\nlines'],
+      ['others', 'paused', 3, 'two\nlines'],
+    ]);
+  });
+
+  test('of which one comes after its month was written leave together', async () => {
+    await seedMarch();
+    let late = false;
+    const onStep = async () => {
+      if (!late) await seedRange('2024-03-05T00:00:00Z', '2024-03-06T00:00:00Z');
+      late = true;
+    };
+    assert.deepEqual(statesOf(await look({ onStep })), ['complete']);
+    assert.deepEqual([(await archived('ranges')).length, (await archived('executions')).length, await rangesLeft()], [1, 63, []]);
+  });
+
+  test('are kept where there is no archive', async () => {
+    await pool.query('SELECT ensure_partitions($1)', [MARCH]);
+    await seedRange('2024-03-05T00:00:00Z', '2024-03-06T00:00:00Z');
+    assert.deepEqual(statesOf(await look({ place: null })), ['no_archive']);
+    assert.deepEqual(await rangesLeft(), ['2024-03-05']);
   });
 });
 

@@ -1,6 +1,6 @@
 /** What a team sees of archives: when months left, and its own rows in them. */
 import type { Queryable } from '../../postgres.ts';
-import type { ArchiveObject, ArchiveState, Chunk } from './archive-store.ts';
+import { type ArchiveObject, type ArchiveState, type Chunk, chunksOf } from './archive-store.ts';
 import type { PlaceKind } from './place.ts';
 
 export type ArchiveRow = {
@@ -20,14 +20,15 @@ export type ArchiveRow = {
   /** The team's. */
   executions: string;
   attempts: string;
+  ranges: string;
   bytes: string;
 };
 
 const COLUMNS = `a.id, a.month, a.until, a.state, a.reason, a.detail, a.place, a.address, a.folder, a.schema_version, a.created_at, a.written_at, a.completed_at,
-  coalesce(c.executions, 0) AS executions, coalesce(c.attempts, 0) AS attempts, coalesce(c.bytes, 0) AS bytes`;
+  coalesce(c.executions, 0) AS executions, coalesce(c.attempts, 0) AS attempts, coalesce(c.ranges, 0) AS ranges, coalesce(c.bytes, 0) AS bytes`;
 /** Sums over the team's chunks; $1 is the team. */
 const OWN = `LEFT JOIN LATERAL (
-    SELECT sum(c.executions) AS executions, sum(c.attempts) AS attempts, sum((SELECT sum((o ->> 'bytes')::bigint) FROM json_array_elements(c.objects) o)) AS bytes
+    SELECT sum(c.executions) AS executions, sum(c.attempts) AS attempts, sum(c.ranges) AS ranges, sum((SELECT sum((o ->> 'bytes')::bigint) FROM json_array_elements(c.objects) o)) AS bytes
       FROM archive_chunks c WHERE c.archive_id = a.id AND c.team = $1) c ON true`;
 
 /** Where a page ended. */
@@ -87,33 +88,5 @@ export async function chunksWith(database: Queryable, team: string, job: string,
 
 /** The team's chunks of an archive, as its manifest tells them. */
 export async function manifestChunks(database: Queryable, team: string, archive: string): Promise<Chunk[]> {
-  const { rows } = await database.query<{
-    nth: number;
-    first_job: string;
-    first_at: string;
-    last_job: string;
-    last_at: string;
-    last_id: string;
-    executions: string;
-    attempts: string;
-    objects: ArchiveObject[];
-  }>(
-    `SELECT nth, first_job, first_at::text, last_job, last_at::text, last_id, executions, attempts, objects
-       FROM archive_chunks WHERE team = $1 AND archive_id = $2 ORDER BY nth`,
-    [team, archive],
-  );
-  return rows.map((row) => ({
-    nth: row.nth,
-    team,
-    firstJob: row.first_job,
-    firstAt: row.first_at,
-    lastJob: row.last_job,
-    lastAt: row.last_at,
-    lastId: row.last_id,
-    executions: Number(row.executions),
-    attempts: Number(row.attempts),
-    executionsDigest: 0n,
-    attemptsDigest: 0n,
-    objects: row.objects,
-  }));
+  return (await chunksOf(database, archive)).filter((chunk) => chunk.team === team);
 }

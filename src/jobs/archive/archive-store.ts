@@ -17,16 +17,20 @@ export type Archive = {
   claim: string;
   executions: string;
   attempts: string;
+  ranges: string;
   bytes: string;
   executions_digest: string;
   attempts_digest: string;
+  ranges_digest: string;
 };
 
-const COLUMNS = 'id, month, until, state, place, folder, claim, executions, attempts, bytes, executions_digest, attempts_digest';
+const COLUMNS =
+  'id, month, until, state, place, folder, claim, executions, attempts, ranges, bytes, executions_digest, attempts_digest, ranges_digest';
 
+export type ArchivedTable = 'executions' | 'attempts' | 'ranges';
 /** One object of a chunk; sizes in bytes, `rawBytes` before compression. */
 export type ArchiveObject = {
-  table: 'executions' | 'attempts';
+  table: ArchivedTable;
   name: string;
   rows: number;
   bytes: number;
@@ -44,9 +48,11 @@ export type Chunk = {
   lastId: string;
   executions: number;
   attempts: number;
+  ranges: number;
   /** Sums of 64-bit hashes: larger than a number. */
   executionsDigest: bigint;
   attemptsDigest: bigint;
+  rangesDigest: bigint;
   objects: ArchiveObject[];
 };
 
@@ -95,8 +101,9 @@ export async function archiveClaim(
 /** Notes a chunk whose objects are in their place. @returns false when somebody else writes this archive now. */
 export async function chunkInsert(database: Queryable, archive: Archive, chunk: Chunk): Promise<boolean> {
   const { rowCount } = await database.query(
-    `INSERT INTO archive_chunks (archive_id, nth, team, first_job, first_at, last_job, last_at, last_id, executions, attempts, executions_digest, attempts_digest, objects)
-     SELECT a.id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14 FROM archives a WHERE a.id = $1 AND a.claim = $2 AND a.state = 'writing' FOR SHARE
+    `INSERT INTO archive_chunks (archive_id, nth, team, first_job, first_at, last_job, last_at, last_id, executions, attempts, ranges, executions_digest,
+                                 attempts_digest, ranges_digest, objects)
+     SELECT a.id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16 FROM archives a WHERE a.id = $1 AND a.claim = $2 AND a.state = 'writing' FOR SHARE
      ON CONFLICT DO NOTHING`,
     [
       archive.id,
@@ -110,8 +117,10 @@ export async function chunkInsert(database: Queryable, archive: Archive, chunk: 
       chunk.lastId,
       chunk.executions,
       chunk.attempts,
+      chunk.ranges,
       chunk.executionsDigest.toString(),
       chunk.attemptsDigest.toString(),
+      chunk.rangesDigest.toString(),
       JSON.stringify(chunk.objects),
     ],
   );
@@ -128,15 +137,18 @@ type ChunkRow = {
   last_id: string;
   executions: string;
   attempts: string;
+  ranges: string;
   executions_digest: string;
   attempts_digest: string;
+  ranges_digest: string;
   objects: ArchiveObject[];
 };
 
 /** All chunks of an archive in their order. */
 export async function chunksOf(database: Queryable, archiveId: string): Promise<Chunk[]> {
   const { rows } = await database.query<ChunkRow>(
-    `SELECT nth, team, first_job, first_at::text, last_job, last_at::text, last_id, executions, attempts, executions_digest, attempts_digest, objects
+    `SELECT nth, team, first_job, first_at::text, last_job, last_at::text, last_id, executions, attempts, ranges, executions_digest,
+            attempts_digest, ranges_digest, objects
        FROM archive_chunks WHERE archive_id = $1 ORDER BY nth`,
     [archiveId],
   );
@@ -150,8 +162,10 @@ export async function chunksOf(database: Queryable, archiveId: string): Promise<
     lastId: row.last_id,
     executions: Number(row.executions),
     attempts: Number(row.attempts),
+    ranges: Number(row.ranges),
     executionsDigest: BigInt(row.executions_digest),
     attemptsDigest: BigInt(row.attempts_digest),
+    rangesDigest: BigInt(row.ranges_digest),
     objects: row.objects,
   }));
 }
@@ -161,9 +175,11 @@ export async function archiveWritten(database: Queryable, archive: Archive): Pro
   const { rows } = await database.query<Archive>(
     `UPDATE archives a
         SET state = 'written', reason = NULL, detail = NULL, written_at = now(), updated_at = now(),
-            executions = c.executions, attempts = c.attempts, bytes = c.bytes, executions_digest = c.executions_digest, attempts_digest = c.attempts_digest
-       FROM (SELECT coalesce(sum(c.executions), 0) AS executions, coalesce(sum(c.attempts), 0) AS attempts,
+            executions = c.executions, attempts = c.attempts, ranges = c.ranges, bytes = c.bytes, executions_digest = c.executions_digest,
+            attempts_digest = c.attempts_digest, ranges_digest = c.ranges_digest
+       FROM (SELECT coalesce(sum(c.executions), 0) AS executions, coalesce(sum(c.attempts), 0) AS attempts, coalesce(sum(c.ranges), 0) AS ranges,
                     coalesce(sum(c.executions_digest), 0) AS executions_digest, coalesce(sum(c.attempts_digest), 0) AS attempts_digest,
+                    coalesce(sum(c.ranges_digest), 0) AS ranges_digest,
                     coalesce(sum((SELECT sum((o ->> 'bytes')::bigint) FROM json_array_elements(c.objects) o)), 0) AS bytes
                FROM archive_chunks c WHERE c.archive_id = $1) c
       WHERE a.id = $1 AND a.claim = $2 AND a.state = 'writing'

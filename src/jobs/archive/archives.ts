@@ -36,6 +36,8 @@ export type ArchiveView = {
   /** Of the caller's team. */
   executions: number;
   attempts: number;
+  /** Stretches in which slots did not run, that ended in the month. */
+  ranges: number;
   bytes: number;
   createdAt: string;
   writtenAt: string | null;
@@ -173,6 +175,7 @@ const viewOf = (row: ArchiveRow): ArchiveView => ({
   address: row.address,
   executions: Number(row.executions),
   attempts: Number(row.attempts),
+  ranges: Number(row.ranges),
   bytes: Number(row.bytes),
   createdAt: row.created_at.toISOString(),
   writtenAt: row.written_at?.toISOString() ?? null,

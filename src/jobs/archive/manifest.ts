@@ -8,6 +8,8 @@ export type ManifestObject = ArchiveObject & {
   last: { job: string; at: string };
 };
 
+type TeamRows = { team: string; executions: number; attempts: number; ranges: number };
+
 export type Manifest = {
   format: 'almanac-archive-1';
   id: string;
@@ -16,19 +18,24 @@ export type Manifest = {
   schemaVersion: string;
   executions: number;
   attempts: number;
+  ranges: number;
   bytes: number;
-  teams: { team: string; executions: number; attempts: number }[];
+  teams: TeamRows[];
   objects: ManifestObject[];
 };
 
-const time = (text: string): string => new Date(text).toISOString();
+/** RFC 3339; what has no such form (-infinity) as Postgres writes it. */
+const time = (text: string): string => {
+  const at = new Date(text);
+  return Number.isNaN(at.getTime()) ? text : at.toISOString();
+};
 
 /** @param chunks those that are to be told: all, or those of one team. */
 export function manifestOf(archive: Pick<Archive, 'id' | 'month' | 'until'>, schemaVersion: string, chunks: readonly Chunk[]): Manifest {
-  const teams = new Map<string, { team: string; executions: number; attempts: number }>();
-  for (const { team, executions, attempts } of chunks) {
-    const sum = teams.get(team) ?? { team, executions: 0, attempts: 0 };
-    teams.set(team, { team, executions: sum.executions + executions, attempts: sum.attempts + attempts });
+  const teams = new Map<string, TeamRows>();
+  for (const { team, executions, attempts, ranges } of chunks) {
+    const sum = teams.get(team) ?? { team, executions: 0, attempts: 0, ranges: 0 };
+    teams.set(team, { team, executions: sum.executions + executions, attempts: sum.attempts + attempts, ranges: sum.ranges + ranges });
   }
   const objects = chunks.flatMap((chunk) =>
     chunk.objects.map((object) => ({
@@ -47,6 +54,7 @@ export function manifestOf(archive: Pick<Archive, 'id' | 'month' | 'until'>, sch
     schemaVersion,
     executions: total(({ table, rows }) => (table === 'executions' ? rows : 0)),
     attempts: total(({ table, rows }) => (table === 'attempts' ? rows : 0)),
+    ranges: total(({ table, rows }) => (table === 'ranges' ? rows : 0)),
     bytes: total(({ bytes }) => bytes),
     teams: [...teams.values()],
     objects,

@@ -90,17 +90,30 @@ async function attemptLines(database: Queryable, table: string, team: string, ex
   return rows.map((row) => ({ line: row.line, digest: BigInt(row.digest) }));
 }
 
-export type LooseAttempt = Line & Position;
+/** A line of what has no execution: where it stands is what it begins with. */
+export type LooseLine = Line & Position;
 
 /** Attempts that belong to no execution; at most `limit`, which is more than there will ever be. */
 export async function looseAttempts(
   database: Queryable,
   tables: { executions: string; attempts: string },
   limit: number,
-): Promise<LooseAttempt[]> {
+): Promise<LooseLine[]> {
   const { rows } = await database.query<{ team: string; job_id: string; at: string; id: string; line: string; digest: string }>(
     'SELECT team, job_id, at, id, line, digest FROM archive_loose_attempts($1, $2, $3)',
     [tables.attempts, tables.executions, limit],
   );
   return rows.map((row) => ({ team: row.team, job: row.job_id, at: row.at, id: row.id, line: row.line, digest: BigInt(row.digest) }));
+}
+
+/** Stretches of slots that ended in a month, the next ones after a position (`id` is the reason). */
+export async function rangesAfter(
+  database: Queryable,
+  { from, until, after, limit }: { from: Date; until: Date; after: Position | null; limit: number },
+): Promise<LooseLine[]> {
+  const { rows } = await database.query<{ team: string; job_id: string; at: string; reason: string; line: string; digest: string }>(
+    'SELECT team, job_id, at, reason, line, digest FROM archive_ranges($1, $2, $3, $4, $5, $6, $7)',
+    [from, until, after?.team ?? null, after?.job ?? null, after?.at ?? null, after?.id ?? null, limit],
+  );
+  return rows.map((row) => ({ team: row.team, job: row.job_id, at: row.at, id: row.reason, line: row.line, digest: BigInt(row.digest) }));
 }

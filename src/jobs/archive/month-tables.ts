@@ -96,12 +96,18 @@ export async function attach(pool: Pool, { parent, name, month, until }: MonthTa
   });
 }
 
+/** Takes a transaction back. */
+class ChangedError extends Error {
+  override name = 'ChangedError';
+}
+
 /**
- * Drops the detached tables of an archive and completes it, both or neither. The archive must be as it was when the tables were compared with it.
- * @returns false when it is not: nothing was done.
+ * Drops the detached tables of an archive, removes the stretches of slots that it holds, and completes it: all or nothing. The archive must be as it was when the tables were
+ * compared with it, and hold the very stretches that are removed.
+ * @returns false when it is not so: nothing was done.
  */
 export async function dropDetached(pool: Pool, archive: Archive, tables: readonly MonthTable[]): Promise<boolean> {
-  return await inTransaction(pool, async (tx) => {
+  const dropping = inTransaction(pool, async (tx) => {
     await tx.query(`SET LOCAL lock_timeout = ${PATIENCE_MS}`);
     const same = await tx.query(
       `SELECT 1 FROM archives WHERE id = $1 AND claim = $2 AND state = 'written' AND executions_digest = $3 AND attempts_digest = $4 FOR UPDATE`,
@@ -111,9 +117,18 @@ export async function dropDetached(pool: Pool, archive: Archive, tables: readonl
     const attached = await tx.query('SELECT 1 FROM pg_inherits WHERE inhrelid = ANY (SELECT to_regclass(n) FROM unnest($1::text[]) n)', [
       names,
     ]);
-    if (same.rowCount !== 1 || attached.rowCount !== 0) return false;
+    if (same.rowCount !== 1 || attached.rowCount !== 0) throw new ChangedError();
+    const taken = await tx.query<{ held: string; digest: string }>('SELECT held, digest FROM archive_take_ranges($1, $2)', [
+      archive.month,
+      archive.until,
+    ]);
+    if (taken.rows[0]!.held !== archive.ranges || taken.rows[0]!.digest !== archive.ranges_digest) throw new ChangedError();
     for (const name of names) await tx.query(`DROP TABLE ${name}`);
     await tx.query(`UPDATE archives SET state = 'complete', completed_at = now(), updated_at = now() WHERE id = $1`, [archive.id]);
     return true;
+  });
+  return await dropping.catch((error: unknown) => {
+    if (error instanceof ChangedError) return false;
+    throw error;
   });
 }

@@ -13,6 +13,7 @@ import type { Log } from '../../log.ts';
 import type { Pool } from '../../postgres.ts';
 import { newArchiveId } from '../ids.ts';
 import { type Archive, archiveClaim, archiveHold, archiveOpen, archiveWritten, type HeldReason, schemaVersion } from './archive-store.ts';
+import { rangesAfter } from './month-rows.ts';
 import { attach, clockBehind, detach, digestOf, dropDetached, isEmpty, type MonthTable, tableNow, unfinishedIn } from './month-tables.ts';
 import type { Place } from './place.ts';
 import { verifyMonth } from './verify-month.ts';
@@ -91,13 +92,12 @@ export async function retireMonth(deps: RetireDeps, { month, until, tables }: Mo
     const clock = await clockBehind(pool, until);
     if (clock) return ['clocks_behind', 'a clock has still to look for slots of this month; the log of the controller names it', clock];
     if (place) return null;
-    for (const { name } of tables)
-      if (!(await isEmpty(pool, name)))
-        return [
-          'no_archive',
-          'it is older than RETENTION_MONTHS, but there is nowhere to archive it: set ARCHIVE_DIR or ARCHIVE_S3_BUCKET',
-        ];
-    return null;
+    return (await holdsNothing()) ? null : ['no_archive', NOWHERE];
+  }
+
+  async function holdsNothing(): Promise<boolean> {
+    for (const { name } of tables) if (!(await isEmpty(pool, name))) return false;
+    return (await rangesAfter(pool, { from: month, until, after: null, limit: 1 })).length === 0;
   }
 
   /** Goes on where the last writer came to, or begins anew, and reads everything back. Null when it was asked to stop. */
@@ -130,4 +130,5 @@ export async function retireMonth(deps: RetireDeps, { month, until, tables }: Mo
 
 type Held = [reason: HeldReason, detail: string, about?: string];
 
+const NOWHERE = 'it is older than RETENTION_MONTHS, but there is nowhere to archive it: set ARCHIVE_DIR or ARCHIVE_S3_BUCKET';
 const NOTHING = { rows: 0n, digest: 0n };

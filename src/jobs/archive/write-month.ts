@@ -6,8 +6,8 @@ import { hash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import type { Pool } from '../../postgres.ts';
-import { type Archive, type ArchiveObject, type Chunk, chunkInsert, chunksOf } from './archive-store.ts';
-import { type Line, looseAttempts, type Page, type Position, pagesOf } from './month-rows.ts';
+import { type Archive, type ArchivedTable, type ArchiveObject, type Chunk, chunkInsert, chunksOf } from './archive-store.ts';
+import { type Line, type LooseLine, looseAttempts, type Position, pagesOf, rangesAfter } from './month-rows.ts';
 import type { Place } from './place.ts';
 
 const compress = promisify(gzip);
@@ -15,13 +15,16 @@ const compress = promisify(gzip);
 /** Bytes of lines in an object, before compression (about a tenth of it after): small enough to be read for a single execution. */
 const CHUNK_BYTES = 16 * 1024 * 1024;
 const MOST_LOOSE = 100_000;
+const RANGES_AT_ONCE = 20_000;
+
+const TABLES: readonly ArchivedTable[] = ['executions', 'attempts', 'ranges'];
 
 /** Thrown when somebody else has taken the archive over. */
 export class ClaimLostError extends Error {
   override name = 'ClaimLostError';
 }
 
-type Gathered = { team: string; first: Position; last: Position; executions: Line[]; attempts: Line[]; bytes: number };
+type Gathered = { team: string; first: Position; last: Position; lines: Record<ArchivedTable, Line[]>; bytes: number };
 
 export type MonthToWrite = {
   pool: Pool;
@@ -54,40 +57,57 @@ export async function writeMonth(month: MonthToWrite): Promise<boolean> {
     open = null;
   }
 
+  async function add(first: Position, last: Position, lines: Partial<Record<ArchivedTable, readonly Line[]>>): Promise<void> {
+    if (open && open.team !== first.team) await flush();
+    open = gather(open, first, last, lines);
+    if (open.bytes >= chunkBytes) await flush();
+  }
+
+  /** Lines without an execution, from one position to the next. */
+  async function addLoose(table: ArchivedTable, loose: readonly LooseLine[]): Promise<void> {
+    for (const line of loose) await add(line, line, { [table]: [line] });
+  }
+
   if (tables.executions) {
-    for await (const page of pagesOf(pool, { executions: tables.executions, attempts: tables.attempts }, after)) {
+    for await (const { team, executions, attempts } of pagesOf(pool, { executions: tables.executions, attempts: tables.attempts }, after)) {
       if (signal.aborted) return false;
-      if (open && open.team !== page.team) await flush();
-      open = gather(open, page);
-      if (open.bytes >= chunkBytes) await flush();
+      await add({ team, ...executions[0]! }, { team, ...executions.at(-1)! }, { executions, attempts });
     }
     await flush();
-    if (tables.attempts && !written.some((chunk) => chunk.executions === 0)) {
-      for (const attempt of await looseAttempts(pool, { executions: tables.executions, attempts: tables.attempts }, MOST_LOOSE)) {
-        if (open && (open as Gathered).team !== attempt.team) await flush();
-        open = gather(open, { team: attempt.team, executions: [], attempts: [attempt], position: attempt });
-      }
+    if (tables.attempts && !written.some((chunk) => chunk.executions === 0 && chunk.attempts > 0)) {
+      await addLoose('attempts', await looseAttempts(pool, { executions: tables.executions, attempts: tables.attempts }, MOST_LOOSE));
       await flush();
     }
   }
+  const lastRange = written.findLast((chunk) => chunk.ranges > 0);
+  let position = lastRange ? { team: lastRange.team, job: lastRange.lastJob, at: lastRange.lastAt, id: lastRange.lastId } : null;
+  for (let some = true; some; ) {
+    if (signal.aborted) return false;
+    const ranges = await rangesAfter(pool, { from: archive.month, until: archive.until, after: position, limit: RANGES_AT_ONCE });
+    await addLoose('ranges', ranges);
+    position = ranges.at(-1) ?? null;
+    some = ranges.length === RANGES_AT_ONCE;
+  }
+  await flush();
   return !signal.aborted;
 }
 
-function gather(open: Gathered | null, page: Page & { position?: Position }): Gathered {
-  const first = page.position ?? { team: page.team, ...page.executions[0]! };
-  const last = page.position ?? { team: page.team, ...page.executions.at(-1)! };
-  const gathered = open ?? { team: page.team, first, last, executions: [], attempts: [], bytes: 0 };
+function gather(open: Gathered | null, first: Position, last: Position, lines: Partial<Record<ArchivedTable, readonly Line[]>>): Gathered {
+  const gathered = open ?? { team: first.team, first, last, lines: { executions: [], attempts: [], ranges: [] }, bytes: 0 };
   gathered.last = last;
-  for (const each of page.executions) gathered.executions.push(each);
-  for (const each of page.attempts) gathered.attempts.push(each);
-  for (const { line } of [...page.executions, ...page.attempts]) gathered.bytes += line.length + 1;
+  for (const table of TABLES) {
+    for (const each of lines[table] ?? []) {
+      gathered.lines[table].push(each);
+      gathered.bytes += each.line.length + 1;
+    }
+  }
   return gathered;
 }
 
 async function writeChunk({ pool, place, archive }: MonthToWrite, nth: number, gathered: Gathered): Promise<void> {
   const objects: ArchiveObject[] = [];
-  for (const table of ['executions', 'attempts'] as const) {
-    const lines = gathered[table];
+  for (const table of TABLES) {
+    const lines = gathered.lines[table];
     if (lines.length === 0) continue;
     const raw = Buffer.from(lines.map(({ line }) => `${line}\n`).join(''));
     const bytes = await compress(raw);
@@ -103,10 +123,12 @@ async function writeChunk({ pool, place, archive }: MonthToWrite, nth: number, g
     lastJob: gathered.last.job,
     lastAt: gathered.last.at,
     lastId: gathered.last.id,
-    executions: gathered.executions.length,
-    attempts: gathered.attempts.length,
-    executionsDigest: sumOf(gathered.executions),
-    attemptsDigest: sumOf(gathered.attempts),
+    executions: gathered.lines.executions.length,
+    attempts: gathered.lines.attempts.length,
+    ranges: gathered.lines.ranges.length,
+    executionsDigest: sumOf(gathered.lines.executions),
+    attemptsDigest: sumOf(gathered.lines.attempts),
+    rangesDigest: sumOf(gathered.lines.ranges),
     objects,
   };
   if (!(await chunkInsert(pool, archive, chunk))) throw new ClaimLostError(`archive ${archive.id} is written by somebody else now`);
