@@ -98,8 +98,9 @@ export async function jobsWithStops(
     `SELECT r.job_id FROM unnest($1::text[], $2::text[]) AS m (job_id, timing_hash) JOIN job_runtime r ON r.job_id = m.job_id
       WHERE r.calendar_zone IS NOT NULL
          OR EXISTS (SELECT 1 FROM timing_marks k WHERE k.timing_hash = m.timing_hash AND k.slot > $3 AND k.slot <= now())
-         OR EXISTS (SELECT 1 FROM freezes f
-                     WHERE coalesce(f.ended_at, f.to_at, 'infinity'::timestamptz) > $3 AND f.from_at <= now() AND (f.team = r.team OR f.scope = 'global'))`,
+         OR EXISTS (SELECT 1 FROM freezes f JOIN jobs j ON j.id = r.job_id
+                     WHERE coalesce(f.ended_at, f.to_at, 'infinity'::timestamptz) > $3 AND f.from_at <= now() AND (f.team = r.team OR f.scope = 'global')
+                       AND freeze_covers(f, j))`,
     [members.map((member) => member.job_id), members.map((member) => member.timing_hash), since],
   );
   return new Set(found.rows.map((row) => row.job_id));
