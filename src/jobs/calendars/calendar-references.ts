@@ -4,13 +4,15 @@ import type { FieldError } from '../errors.ts';
 import { invalidJob, type JobDocument } from '../job-document.ts';
 import { nearest } from '../job-issues.ts';
 import type { Schedule } from '../time/schedule-document.ts';
+import { holidayPlaces } from './holiday-dates.ts';
 import { calendarsShare, type KeptCalendar, spansEnsure } from './span-store.ts';
 
 /** Where a schedule names calendars. Paths begin at the schedule. */
 export function calendarPlaces(schedule: Schedule | undefined): { path: string; name: string }[] {
-  return (['include', 'exclude'] as const).flatMap((key) =>
+  const stops = (['include', 'exclude'] as const).flatMap((key) =>
     (schedule?.[key] ?? []).map((name, index) => ({ path: `/${key}/${index}`, name })),
   );
+  return [...stops, ...holidayPlaces(schedule)];
 }
 
 /** Names of the calendars that a document needs, each once. */
@@ -86,6 +88,7 @@ export async function holdCalendars(tx: Transaction, team: string, documents: re
   const names = [...new Set(documents.flatMap(calendarNamesOf))];
   if (names.length === 0) return new Map();
   const calendars = await calendarsShare(tx, team, names);
+  const now = new Date();
   const read = new Map<string, Map<string, KeptCalendar>>();
   for (const { schedule } of documents)
     for (const name of [...(schedule?.include ?? []), ...(schedule?.exclude ?? [])]) {
@@ -94,7 +97,7 @@ export async function holdCalendars(tx: Transaction, team: string, documents: re
       const zone = read.get(schedule!.timezone) ?? new Map<string, KeptCalendar>();
       read.set(schedule!.timezone, zone.set(name, calendar));
     }
-  for (const [zone, ofZone] of [...read].sort(([a], [b]) => (a < b ? -1 : 1))) await spansEnsure(tx, team, [...ofZone.values()], zone);
+  for (const [zone, ofZone] of [...read].sort(([a], [b]) => (a < b ? -1 : 1))) await spansEnsure(tx, team, [...ofZone.values()], zone, now);
   return errorsOf(tx, team, documents, new Set(calendars.keys()));
 }
 

@@ -161,6 +161,9 @@ export async function calendarUsers(database: Queryable, team: string, name: str
     `WITH users AS (
        SELECT r.job_name FROM job_runtime r JOIN jobs j ON j.id = r.job_id AND j.deleted_at IS NULL
         WHERE r.team = $1 AND r.calendar_zone IS NOT NULL AND ($2 = ANY (r.include_calendars) OR $2 = ANY (r.exclude_calendars))
+       UNION
+       SELECT j.name FROM jobs j, json_array_elements(j.document #> '{schedule,calendar}') AS rule
+        WHERE j.team = $1 AND (j.document #> '{schedule,calendar}') IS NOT NULL AND j.deleted_at IS NULL AND rule ->> 'holidays' = $2
      )
      SELECT (SELECT count(*) FROM users) AS count, ARRAY(SELECT job_name FROM users ORDER BY job_name LIMIT 5) AS names`,
     [team, name],

@@ -40,9 +40,20 @@ export async function calendarSpans(document: CalendarDocument, timezone: string
   ]);
 }
 
+/** Events are the same in every zone: a calendar that is read in many is worked out once, as it was and as it is to be. */
+const lastEvents = new Map<string, IcsSpans>();
+const MOST_LAST = 4;
+
 function eventsOf({ ics }: CalendarDocument, fromS: number, toS: number): IcsSpans {
+  if (ics === undefined) return { walls: [], moments: [] };
+  const key = `${fromS} ${toS} ${ics}`;
+  const known = lastEvents.get(key);
+  if (known) return known;
   try {
-    return ics === undefined ? { walls: [], moments: [] } : icsSpans(ics, fromS, toS);
+    const events = icsSpans(ics, fromS, toS);
+    if (lastEvents.size >= MOST_LAST) lastEvents.delete(lastEvents.keys().next().value as string);
+    lastEvents.set(key, events);
+    return events;
   } catch (error) {
     if (!(error instanceof IcsProblem)) throw error;
     throw invalidIcs(error);

@@ -53,6 +53,8 @@ export async function calendarStops(
       spans = calendarSpans(document, timezone, fromS, toS);
       if (worked.size >= MOST_WORKED) worked.delete(worked.keys().next().value as string);
       worked.set(key, spans);
+      // what failed because a machine was busy may succeed next time
+      spans.catch(() => worked.delete(key));
     }
     found.set(name, await spans);
   }

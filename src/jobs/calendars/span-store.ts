@@ -25,7 +25,13 @@ export async function calendarsShare(tx: Transaction, team: string, names: reado
 }
 
 /** Makes the stretches of calendars in a zone in which no job has read them yet. The caller holds the calendars' share. */
-export async function spansEnsure(tx: Transaction, team: string, calendars: readonly KeptCalendar[], zone: string): Promise<void> {
+export async function spansEnsure(
+  tx: Transaction,
+  team: string,
+  calendars: readonly KeptCalendar[],
+  zone: string,
+  now: Date,
+): Promise<void> {
   const { rows } = await tx.query<{ calendar: string }>({
     name: 'calendar-zones-of',
     text: 'SELECT calendar FROM calendar_zones WHERE team = $1 AND zone = $2 AND calendar = ANY ($3::text[])',
@@ -33,7 +39,7 @@ export async function spansEnsure(tx: Transaction, team: string, calendars: read
   });
   const made = new Set(rows.map(({ calendar }) => calendar));
   const missing = calendars.filter(({ name }) => !made.has(name)).sort((a, b) => (a.name < b.name ? -1 : 1));
-  for (const calendar of missing) await spansWrite(tx, team, calendar, zone, new Date(), true);
+  for (const calendar of missing) await spansWrite(tx, team, calendar, zone, now, true);
 }
 
 /**
