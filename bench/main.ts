@@ -9,6 +9,7 @@ import { bulk } from './rows/bulk.ts';
 import { create } from './rows/create.ts';
 import { createAsync } from './rows/create-async.ts';
 import { execute } from './rows/execute.ts';
+import { freeze } from './rows/freeze.ts';
 import { history } from './rows/history.ts';
 import { lateness } from './rows/lateness.ts';
 import { ledger } from './rows/ledger.ts';
@@ -30,6 +31,7 @@ const ROWS: Record<RowName, Row> = {
   history,
   lateness,
   ledger,
+  freeze,
   bulk,
   start,
   memory,

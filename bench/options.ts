@@ -12,6 +12,7 @@ export const ROW_NAMES = [
   'history',
   'lateness',
   'ledger',
+  'freeze',
   'bulk',
   'start',
   'memory',
