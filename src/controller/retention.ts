@@ -4,6 +4,7 @@
  */
 import { archiveHold, archiveOpen } from '../jobs/archive/archive-store.ts';
 import { type MonthTable, monthTables } from '../jobs/archive/month-tables.ts';
+import { membershipsForget } from '../jobs/archive/old-memberships.ts';
 import { type Place, PlaceError } from '../jobs/archive/place.ts';
 import { type Month, type RetireDeps, type Retired, retireMonth } from '../jobs/archive/retire-month.ts';
 import { ClaimLostError } from '../jobs/archive/write-month.ts';
@@ -16,6 +17,7 @@ import { createLoop, type Loop } from './loop.ts';
 import type { Servers } from './servers.ts';
 
 const INTERVAL_MS = 600_000;
+const BATCH = 1_000;
 /** Postgres: the lock was not to be had in time. */
 const LOCKED = '55P03';
 const REASONS = ['no_archive', 'unfinished', 'clocks_behind', 'place_failed'] as const;
@@ -86,6 +88,10 @@ export function createRetention(deps: RetentionDeps) {
         { archive: archive.id, month: month.month, executions: archive.executions, attempts: archive.attempts },
         'a month was archived and removed',
       );
+    }
+    // whoever asks what was expected in a month that is still here is told
+    if (!signal.aborted && results.every(({ state }) => state === 'complete')) {
+      while ((await membershipsForget(pool, retainedFrom(now, months), BATCH)) === BATCH && !signal.aborted);
     }
     for (const reason of REASONS) {
       metrics.retentionHeld.set({ reason }, results.filter((retired) => retired.state === 'held' && retired.reason === reason).length);

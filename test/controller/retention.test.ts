@@ -128,6 +128,34 @@ describe('what leaves', () => {
   });
 });
 
+describe('memberships that ended before what is kept', () => {
+  test('are forgotten when no month before is left, and not before their clock has looked', async () => {
+    const member = (from: string, to: string, clock = jobs[0]!.id) =>
+      pool.query(
+        `INSERT INTO clock_members (job_id, clock_id, team, generation, timing_hash, valid_from, valid_to) VALUES ($1, $2, 'default', 1, $3, $4, $5)`,
+        [jobs[0]!.id, clock, jobs[0]!.hash, from, to],
+      );
+    await member('2024-01-01T00:00:00Z', '2024-03-31T00:00:00Z');
+    await member('2024-01-01T00:00:00Z', '2024-03-31T00:00:00Z', jobs[1]!.id);
+    await member('2024-03-31T00:00:00Z', '2024-04-01T00:00:00Z');
+    await pool.query(`UPDATE clocks SET checked_until = '2024-03-30', next_check_at = '2100-01-01' WHERE id = $1`, [jobs[1]!.id]);
+    const left = async () =>
+      (
+        await pool.query('SELECT clock_id AS clock, valid_to AS to FROM clock_members WHERE job_id = $1 ORDER BY valid_to', [jobs[0]!.id])
+      ).rows.map(({ clock, to }) => [jobs.findIndex(({ id }) => id === clock), to instanceof Date ? to.toISOString().slice(0, 10) : to]);
+    await pool.query('SELECT ensure_partitions($1)', [MARCH]);
+    await oldSlots(pool, jobs[0]!, { from: MARCH, count: 1 });
+    await look({ place: null });
+    assert.equal((await left()).length, 4);
+    await look();
+    assert.deepEqual(await left(), [
+      [1, '2024-03-31'],
+      [0, '2024-04-01'],
+      [0, Number.POSITIVE_INFINITY],
+    ]);
+  });
+});
+
 describe('stretches in which slots did not run', () => {
   test('leave with the month in which they ended', async () => {
     await seedMarch();
