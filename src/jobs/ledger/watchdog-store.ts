@@ -10,21 +10,6 @@ const AT_ONCE = 500;
 /** A job that should have started something by now. */
 export type Overdue = { team: string; job_id: string; slot: Date | null; due_at: Date; execution_id: string | null };
 
-/**
- * True while a freeze holds the job (`j`) at this moment. Only unsettled freezes are looked at, through their index: the ranges of settled ones are written.
- */
-const FROZEN = (moment: string) => `EXISTS (
-  SELECT 1 FROM freezes f WHERE f.settled_at IS NULL AND (f.team = j.team OR f.scope = 'global') AND f.from_at <= ${moment}
-     AND ${moment} < coalesce(f.ended_at, f.to_at, 'infinity') AND freeze_covers(f, j))`;
-
-/** True when the job's calendars keep it from running at this moment. */
-const EXCLUDED = (moment: string) => `(
-  EXISTS (SELECT 1 FROM calendar_spans s WHERE s.team = r.team AND s.calendar = ANY (r.exclude_calendars) AND s.zone = r.calendar_zone
-             AND s.from_at <= ${moment} AND ${moment} < s.to_at)
-  OR (r.include_calendars IS NOT NULL AND NOT EXISTS (
-        SELECT 1 FROM calendar_spans s WHERE s.team = r.team AND s.calendar = ANY (r.include_calendars) AND s.zone = r.calendar_zone
-           AND s.from_at <= ${moment} AND ${moment} < s.to_at)))`;
-
 /** Jobs whose next slot was due longer ago than the grace and has neither a row nor a range: neither Temporal nor the search for late slots has brought it. */
 export async function slotsOverdue(database: Queryable, graceMs: number, limit: number): Promise<Overdue[]> {
   const found = await database.query<Overdue>({
@@ -32,14 +17,14 @@ export async function slotsOverdue(database: Queryable, graceMs: number, limit: 
     // the priorities are named so that the index by priority and next run answers
     text: `SELECT r.team, r.job_id, r.next_run_at AS slot, r.next_run_at + make_interval(secs => r.offset_s) AS due_at, NULL AS execution_id
              FROM job_runtime r JOIN jobs j ON j.id = r.job_id
+             JOIN clock_members m ON m.job_id = r.job_id AND m.valid_from <= r.next_run_at AND r.next_run_at < m.valid_to
             WHERE r.priority IN (1, 2, 3, 4, 5) AND r.next_run_at <= now() - make_interval(secs => $1::float8 / 1000)
               AND r.next_run_at + make_interval(secs => r.offset_s) <= now() - make_interval(secs => $1::float8 / 1000)
               AND r.alarm IS NULL AND r.enabled AND r.paused_at IS NULL AND j.deleted_at IS NULL
-              AND EXISTS (SELECT 1 FROM clock_members m WHERE m.job_id = r.job_id AND m.valid_from <= r.next_run_at AND r.next_run_at < m.valid_to)
               AND NOT EXISTS (SELECT 1 FROM job_executions e WHERE e.partition_at = r.next_run_at AND e.id = r.job_id || '-' || slot_text(r.next_run_at))
               AND NOT EXISTS (SELECT 1 FROM slot_ranges g
                                WHERE g.job_id = r.job_id AND g.from_at <= r.next_run_at AND (g.to_at IS NULL OR r.next_run_at < g.to_at))
-              AND NOT ${FROZEN('r.next_run_at')} AND NOT ${FROZEN('now()')} AND NOT ${EXCLUDED('r.next_run_at')}
+              AND (slot_stop_of(r.team, r.job_id, m.timing_hash, r.next_run_at)).reason IS NULL AND (freeze_holding(r.team, r.job_id, now())).id IS NULL
             ORDER BY r.job_id LIMIT $2`,
     values: [graceMs, limit],
   });
@@ -56,7 +41,7 @@ export async function startsOverdue(database: Queryable, graceMs: number, limit:
              JOIN jobs j ON j.id = e.job_id
             WHERE e.finished_at IS NULL AND e.status = 'queued' AND NOT e.waiting AND e.trigger IN ('schedule', 'once')
               AND e.due_at <= now() - make_interval(secs => $1::float8 / 1000) AND e.cancel_requested_at IS NULL
-              AND r.alarm IS NULL AND r.enabled AND r.paused_at IS NULL AND j.deleted_at IS NULL AND NOT ${FROZEN('now()')}
+              AND r.alarm IS NULL AND r.enabled AND r.paused_at IS NULL AND j.deleted_at IS NULL AND (freeze_holding(e.team, e.job_id, now())).id IS NULL
             ORDER BY e.job_id, e.due_at LIMIT $2`,
     values: [graceMs, limit],
   });
