@@ -20,6 +20,7 @@ import { createCloses } from './closes.ts';
 import { createDispatchChoice, createDispatchMoves } from './dispatch-choice.ts';
 import { createEndings } from './endings.ts';
 import { createFreezeLoop } from './freezes.ts';
+import { createHolidayYears } from './holiday-years.ts';
 import { createGauges, createHousekeeping } from './housekeeping.ts';
 import { createIntervalHealth } from './interval-health.ts';
 import { createLateSlotLoop } from './late-slots.ts';
@@ -83,7 +84,8 @@ export function createController(deps: {
     createCloses({ ...shared, temporal, starter }),
     createEndings({ ...shared, lateSlots }),
     createFreezeLoop({ ...shared, starter, backfills: createBackfills({ pool }) }),
-    createNextRuns(shared),
+    createNextRuns({ ...shared, onRedated: () => pendingClocks.wake() }),
+    createHolidayYears({ ...shared, onRedated: () => pendingClocks.wake() }),
     createCalendarSpans(shared),
     createOperationLoop({ ...shared, starts: createOperationStarts({ temporal, log }) }),
     createResumes({ ...shared, onResumed: () => pendingClocks.wake() }),

@@ -5,6 +5,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { inTransaction, type Pool, type Transaction } from '../postgres.ts';
 import { calendarNamesOf, holdCalendars, unknownCalendars } from './calendars/calendar-references.ts';
+import { holidayPlaces, withHolidayDates } from './calendars/holiday-dates.ts';
 import { nextRunsOf } from './calendars/next-runs.ts';
 import type { Caller } from './caller.ts';
 import { type FieldError, JobError } from './errors.ts';
@@ -64,6 +65,11 @@ export function createJobBatch({
       if (performance.now() < turnAt + TURN_MS) continue;
       await nextTurn();
       turnAt = performance.now();
+    }
+    for (const one of read) {
+      if (!('draft' in one) || holidayPlaces(one.draft.job.document.schedule).length === 0) continue;
+      const dated = await withHolidayDates(pool, caller.team, one.draft.job.document);
+      read[one.index] = draftOrError(one.index, () => draftOf(caller, dated, queueOf));
     }
     const good = read.flatMap((one) => ('draft' in one ? [one] : []));
     const documents = good.map(({ draft }) => draft.job.document);

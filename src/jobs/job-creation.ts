@@ -4,6 +4,7 @@
  */
 import { inTransaction, type Pool, type Queryable, type Transaction } from '../postgres.ts';
 import { calendarNamesOf, checkCalendars } from './calendars/calendar-references.ts';
+import { withHolidayDates } from './calendars/holiday-dates.ts';
 import { withExactRun } from './calendars/next-runs.ts';
 import type { Caller } from './caller.ts';
 import { createCommitGroups } from './commit-groups.ts';
@@ -66,8 +67,9 @@ export function createJobCreation({
    * Creates a job.
    * @throws JobError `conflict` when the name is taken, `invalid` for a schedule without a time ahead, unknown handlers, channels and services.
    */
-  async function create(caller: Caller, document: JobDocument, idempotency: IdempotencyContext | undefined): Promise<CreatedJob> {
-    await checkReferences(pool, document);
+  async function create(caller: Caller, written: JobDocument, idempotency: IdempotencyContext | undefined): Promise<CreatedJob> {
+    await checkReferences(pool, written);
+    const document = await withHolidayDates(pool, caller.team, written);
     for (let round = 1; ; round += 1) {
       const draft = draftOf(caller, document, queueOf);
       const inserted = await insert(draft, idempotency);

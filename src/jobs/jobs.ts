@@ -5,6 +5,7 @@
 import type { Config } from '../config.ts';
 import { inTransaction, type Pool, type Transaction } from '../postgres.ts';
 import { checkCalendars } from './calendars/calendar-references.ts';
+import { withHolidayDates } from './calendars/holiday-dates.ts';
 import { withExactRun } from './calendars/next-runs.ts';
 import type { Caller } from './caller.ts';
 import { claimIdempotencyKey, type IdempotencyContext } from './idempotency.ts';
@@ -118,7 +119,7 @@ export function createJobs(deps: JobsDeps) {
     let wanted: JobDocument | undefined;
     try {
       return await withLocked(caller, idOrName, options, async (tx, locked) => {
-        const document = next(locked);
+        const document = await withHolidayDates(tx, caller.team, next(locked));
         wanted = document;
         if (sameJson(document, locked.job.document)) return { job: locked.job, effects: NO_EFFECTS };
         if (!sameJson(document.target, locked.job.document.target)) await checkHandler(tx, document);

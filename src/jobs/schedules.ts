@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { Pool } from '../postgres.ts';
 import { unknownCalendars } from './calendars/calendar-references.ts';
+import { withHolidayDates } from './calendars/holiday-dates.ts';
 import { stopRules } from './calendars/slot-filter.ts';
 import type { Caller } from './caller.ts';
 import { type FieldError, JobError } from './errors.ts';
@@ -147,9 +148,10 @@ export function createSchedules({ pool, jobs, taskQueueBacklog }: SchedulesDeps)
 
     /** The next times of a schedule before it is saved, by the same code that checks and fires it. */
     async preview({ team }: Pick<Caller, 'team'>, body: unknown): Promise<Preview> {
-      const { schedule, count, from: after } = parse(previewSchema, body, 'preview');
-      const unknown = (await unknownCalendars(pool, team, [{ schedule }])).get(0);
+      const { schedule: written, count, from: after } = parse(previewSchema, body, 'preview');
+      const unknown = (await unknownCalendars(pool, team, [{ schedule: written }])).get(0);
       if (unknown) throw invalidBody('preview', unknown);
+      const { schedule } = await withHolidayDates(pool, team, { schedule: written });
       const from = after === undefined ? new Date() : new Date(after);
       return previewSchedule(schedule, { from, count, rules: await stopRules(pool, team, schedule, from) });
     },

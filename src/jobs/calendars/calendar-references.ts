@@ -4,13 +4,15 @@ import type { FieldError } from '../errors.ts';
 import { invalidJob, type JobDocument } from '../job-document.ts';
 import { nearest } from '../job-issues.ts';
 import type { Schedule } from '../time/schedule-document.ts';
+import { holidayPlaces } from './holiday-dates.ts';
 import { calendarsShare, type KeptCalendar, spansEnsure } from './span-store.ts';
 
 /** Where a schedule names calendars. Paths begin at the schedule. */
 export function calendarPlaces(schedule: Schedule | undefined): { path: string; name: string }[] {
-  return (['include', 'exclude'] as const).flatMap((key) =>
+  const stops = (['include', 'exclude'] as const).flatMap((key) =>
     (schedule?.[key] ?? []).map((name, index) => ({ path: `/${key}/${index}`, name })),
   );
+  return [...stops, ...holidayPlaces(schedule)];
 }
 
 /** Names of the calendars that a document needs, each once. */

@@ -33,16 +33,20 @@ export function ruleProblem(rule: CalendarRule): string | null {
   return `means ${days * date.at.length} dates a year, more than ${MOST_DATES_A_YEAR}; use cron with weekdays, and put the holidays into a calendar that exclude names`;
 }
 
+/** Days of the week that are no business days; 0 is Sunday. */
+export const weekendOf = ({ weekend = ['sat', 'sun'] }: CalendarRule): Set<number> =>
+  new Set(weekend.map((day) => WEEKDAY_NAMES.indexOf(day)));
+
 function dateRuleOf(rule: CalendarRule): DateRule {
-  const free = new Set<string>(rule.businessDays ? (rule.weekend ?? ['sat', 'sun']) : []);
-  const weekdays = (rule.weekdays ?? WEEKDAY_NAMES).filter((day) => !free.has(day)).map((day) => WEEKDAY_NAMES.indexOf(day));
+  const free = rule.businessDays ? weekendOf(rule) : new Set<number>();
+  const weekdays = (rule.weekdays ?? WEEKDAY_NAMES).map((day) => WEEKDAY_NAMES.indexOf(day)).filter((day) => !free.has(day));
   return {
     at: rule.at.map(secondOfDay),
     months: rule.months ?? [],
     weekdays: weekdays.length === 7 ? [] : weekdays,
     daysOfMonth: rule.daysOfMonth ?? [],
     nth: rule.nth ?? [],
-    holidays: rule.holidays ?? [],
+    holidays: (typeof rule.holidays === 'string' ? rule.holidayDates : rule.holidays) ?? [],
   };
 }
 

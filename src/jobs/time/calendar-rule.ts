@@ -87,6 +87,26 @@ function readDate(value: unknown): string | { wrong: string } {
 
 const weekdays = listOf(readWeekday, 7, 'a day of the week, e.g. "mon"');
 
+const holidayDates = listOf(readDate, MOST_HOLIDAYS, 'a date, e.g. "2026-12-25"');
+/** A list of dates, or the name of a shared calendar. */
+const holidaysSchema = z
+  .union([z.string(), z.array(z.string())], { error: 'must be the name of a calendar or a list of dates' })
+  .transform((given, context): string | string[] => {
+    if (typeof given === 'string' && !/^\d{4}-/.test(given)) {
+      if (given === '' || given.length > 100)
+        context.issues.push({
+          code: 'custom',
+          message: 'must be the name of a calendar (1 to 100 characters) or a list of dates',
+          input: given,
+        });
+      return given;
+    }
+    const dates = holidayDates.safeParse(given);
+    for (const { message, path } of dates.error?.issues ?? []) context.issues.push({ code: 'custom', message, path, input: given });
+    return dates.data ?? [];
+  })
+  .meta({ description: 'Days that are no business days: a list of dates, or the name of a shared calendar' });
+
 /** One rule: all that it says holds together. */
 export const calendarRuleSchema = z
   .strictObject(
@@ -100,9 +120,8 @@ export const calendarRuleSchema = z
         .meta({ description: 'Of the days that weekdays or businessDays leave in the month: the first, the last, the third …' }),
       businessDays: z.literal(true, { error: 'must be true; leave it out otherwise' }).optional(),
       weekend: weekdays.optional().meta({ description: 'Days of the week that are no business days; default sat and sun' }),
-      holidays: listOf(readDate, MOST_HOLIDAYS, 'a date, e.g. "2026-12-25"')
-        .optional()
-        .meta({ description: 'Dates that are no business days' }),
+      holidays: holidaysSchema.optional(),
+      holidayDates: holidayDates.optional().meta({ description: 'Written by Almanac: the days of the calendar that holidays names' }),
     },
     {
       error: (issue) =>
@@ -116,7 +135,15 @@ export const calendarRuleSchema = z
 
 export type CalendarRule = z.output<typeof calendarRuleSchema>;
 
-function problemsOf({ weekdays: days, daysOfMonth, nth, businessDays, weekend, holidays }: CalendarRule): [keyof CalendarRule, string][] {
+function problemsOf({
+  weekdays: days,
+  daysOfMonth,
+  nth,
+  businessDays,
+  weekend,
+  holidays,
+  holidayDates: dates,
+}: CalendarRule): [keyof CalendarRule, string][] {
   const problems: [keyof CalendarRule, string][] = [];
   if (nth && !days && !businessDays)
     problems.push([
@@ -130,6 +157,11 @@ function problemsOf({ weekdays: days, daysOfMonth, nth, businessDays, weekend, h
     problems.push([
       'holidays',
       'holidays are days that are no business days; add businessDays: true, or put them into a calendar and name it in exclude',
+    ]);
+  if (dates && typeof holidays !== 'string')
+    problems.push([
+      'holidayDates',
+      'holidayDates are written by Almanac, from the calendar that holidays names; leave them out, or list the dates in holidays',
     ]);
   const left = (days ?? WEEKDAY_NAMES).filter((day) => !businessDays || !(weekend ?? ['sat', 'sun']).includes(day));
   if (left.length === 0) problems.push(['weekend', 'no day of the week is left; leave out of weekend what is worked on']);

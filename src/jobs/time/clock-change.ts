@@ -41,7 +41,8 @@ const at = (slot: number | null): number => slot ?? Number.POSITIVE_INFINITY;
 
 export function createRegion(plan: Plan, zone: Zone, change: ZoneChange): Region {
   const from = regionFrom(change);
-  let to = change.at + widthOf(change) + HOUR_S;
+  // where clocks change within an hour (Goose Bay, 00:01) the server can look for its second copy that much later
+  let to = change.at + widthOf(change) + 2 * HOUR_S;
   const meant = createMeantSlots(plan, change);
   const walk = serverWalk(plan, zone, change, from, to);
   const slots: number[] = [];
