@@ -69,7 +69,7 @@ test('a change of the calendar gives its jobs other dates and clocks something t
     )[0]!;
   const before = await hash();
 
-  await calendars.patch(CALLER, 'bank', { dates: [`${year + 1}-12-25`] });
+  await calendars.patch(CALLER, 'bank', { dates: ['12-24', '12-25', '12-26'] });
   assert.ok((await replan('bank')) >= 1);
   const redated = await it.jobs.get(CALLER, job.id);
   assert.equal(dayOf(redated), first);
