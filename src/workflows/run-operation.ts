@@ -18,7 +18,7 @@ import type { OperationActivities, OperationInput, WorkedOff } from './operation
 import { FIRST_PAUSE_MS, jittered, longer, patiently } from './patience.ts';
 
 /** A worker reports every second; silence for this long means that it died. */
-const HEARTBEAT_MS = 10_000;
+const HEARTBEAT_MS = 5_000;
 /** An activity works for half a minute at most; one batch may wait for locks. */
 const WORK_MS = 300_000;
 
