@@ -10,7 +10,7 @@ export const ODD_ZONES = [
   'UTC', 'America/New_York', 'Europe/Berlin', 'Europe/London', 'Australia/Lord_Howe', 'America/St_Johns', 'Asia/Kathmandu', 'Africa/Casablanca',
   'America/Santiago', 'America/Havana', 'Africa/Cairo', 'Asia/Beirut', 'America/Sao_Paulo', 'Pacific/Apia', 'Antarctica/Troll', 'Pacific/Chatham',
   'Asia/Tehran', 'America/Caracas', 'Europe/Dublin', 'Atlantic/Azores', 'America/Scoresbysund', 'Asia/Gaza', 'Africa/El_Aaiun', 'Pacific/Kiritimati',
-  'America/Goose_Bay', 'America/Asuncion', 'Asia/Amman', 'Pacific/Norfolk', 'Pacific/Easter', 'Asia/Jerusalem', 'Europe/Chisinau', 'America/Miquelon',
+  'America/Goose_Bay', 'America/Asuncion', 'Asia/Amman', 'Pacific/Norfolk', 'Pacific/Easter', 'Asia/Jerusalem', 'America/Miquelon',
 ] as const;
 
 const inField = (min: number, max: number): fc.Arbitrary<string> =>
@@ -75,7 +75,8 @@ const dateRule: fc.Arbitrary<DateRule> = fc.record({
 
 /**
  * Left out: whole days that a zone skipped when it crossed the date line, where the server's walk goes back in time (Samoa 2011, Kiribati 1994), and rules that have
- * changed in recent releases of the zone data, of which Node and the server may have different ones.
+ * changed in recent releases of the zone data, of which Node and the server may have different ones: Morocco's from 2026 on, and Moldova's, which is not in the table
+ * for that reason (found different for 2037: the hour of the change follows the EU's since 2022).
  */
 function isComparable({ timing, from, to }: Case): boolean {
   const changes = zoneOf(timing.timezone).changes(from - 172_800, to + 172_800);
