@@ -108,6 +108,10 @@ describe('a slot that nothing came of', () => {
       `INSERT INTO calendar_spans (team, calendar, zone, from_at, to_at)
        VALUES ('default', 'holidays', 'UTC', now() - interval '1 hour', now() + interval '1 hour'), ('default', 'elsewhen', 'UTC', now() + interval '1 hour', now() + interval '2 hours')`,
     );
+    await pool.query(
+      `INSERT INTO calendar_zones (team, calendar, zone, version, spans_from, spans_until)
+       SELECT 'default', name, 'UTC', 1, now() - interval '30 days', now() + interval '400 days' FROM unnest(ARRAY['holidays', 'elsewhen']) AS name`,
+    );
     await set(excluded.id, `exclude_calendars = ARRAY['holidays'], calendar_zone = 'UTC'`);
     await set(outside.id, `include_calendars = ARRAY['elsewhen'], calendar_zone = 'UTC'`);
     assert.deepEqual((await look()).late, [plain.id]);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { clocksToCheckOnce } from '../../../src/jobs/clocks/late-slot-store.ts';
+import { clocksToCheckOnce, membershipsAfter, writeMissedRows } from '../../../src/jobs/clocks/late-slot-store.ts';
 import { createLateSlots } from '../../../src/jobs/clocks/late-slots.ts';
 import { admitSlot } from '../../../src/jobs/execution-store.ts';
 import { openRoom, type Room } from '../../controller/room.ts';
@@ -261,6 +261,23 @@ test('rows of missed slots that are written together are those that admit writes
     [[together.id, oneByOne.id], ago(0)],
   );
   assert.ok(runtime[0]!.same);
+});
+
+test('missed slots are not written for a job that has changed since they were judged', async () => {
+  const changes = {
+    'it is paused': 'UPDATE job_runtime SET paused_at = now() WHERE job_id = $1',
+    'it has another policy': `UPDATE job_runtime SET catch_up = 'all' WHERE job_id = $1`,
+    'it has calendars': `UPDATE job_runtime SET calendar_zone = 'UTC' WHERE job_id = $1`,
+    'it was no member then': 'UPDATE clock_members SET valid_from = now() WHERE job_id = $1',
+  };
+  for (const [name, text] of Object.entries({ 'nothing has changed': 'SELECT $1::text', ...changes })) {
+    const job = await missed(9, { catchUp: 'none' });
+    const [clock] = await clocksToCheckOnce(room.pool, [job.id]);
+    const [member] = await membershipsAfter(room.pool, [{ id: job.id, since: ago(9) }]);
+    await room.pool.query(text, [job.id]);
+    const written = await writeMissedRows(room.pool, { clock: clock!, member: member!, slots: [ago(9), ago(8)], successor: ago(7) });
+    assert.deepEqual([written, (await rowsOf(job)).length], name in changes ? [false, 0] : [true, 2], name);
+  }
 });
 
 test('a range of missed slots is told to whoever watches', async () => {
