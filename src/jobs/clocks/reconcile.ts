@@ -2,8 +2,8 @@
  * Makes Temporal's schedule what the clock's row says (design.md "Truth"; semantics.md 5, 7, 8). Level-triggered: it looks at the row and at the schedule, never at
  * what somebody said had changed, so that it may run twice, late, or in two processes at once.
  *
- * Who wins when two run at once? Whoever has the row's newest generation: a generation is only noted as observed while the row still has it, an update carries
- * the conflict token of the description it was decided on, and nobody overwrites a newer generation that the description shows. No Postgres connection
+ * Who wins when two run at once? Whoever has the row's newest generation: a generation is only noted as observed while the row still has it, an update that follows
+ * on a description carries its conflict token, and nobody overwrites a newer generation that the description shows. No Postgres connection
  * is held while Temporal is asked. A process that dies between its write to Temporal and its note in the row is mended by the next one, or by the sweep.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,6 +27,8 @@ export type ReconcilerDeps = {
   onFailure?: (error: unknown) => void;
 };
 
+/** The token of no description: the update holds whatever the schedule is now. */
+const ANY = new Uint8Array();
 /** How often one call goes round because the row or the schedule moved under it; after that the next try comes later. */
 const ROUNDS = 6;
 /** When Temporal has answered nobody for a while, writers do not wait for it for so long, milliseconds; the controller goes on trying. */
@@ -57,6 +59,7 @@ export function createReconciler({ pool, temporal, log, onFailure }: ReconcilerD
     const wanted = await scheduleOf(temporal, desired, await installation());
     // a first generation is not described: it is nearly always really the first
     if (desired.observedGeneration === 0 && (await calls.create(desired.id, wanted, signal))) return true;
+    if (await nextGeneration(desired, wanted, signal)) return true;
     const described = await calls.describe(desired.id, signal);
     if (!described) return calls.create(desired.id, wanted, signal);
     if ((await differences(temporal, described.schedule, wanted)).length === 0) return true;
@@ -66,6 +69,19 @@ export function createReconciler({ pool, temporal, log, onFailure }: ReconcilerD
     }
     if (!(await calls.update(desired.id, wanted, described.conflictToken, signal))) return false;
     return happened(desired.id, wanted, signal);
+  }
+
+  /**
+   * One change since Temporal was last known to be right: it is written without a look before, which would cost Temporal as much as the rest; thousands of jobs may be paused at
+   * once. Two that do so at a time may come in the wrong order: the late one finds the row moved on when it notes what it did, and goes round again. False: look first.
+   */
+  async function nextGeneration(
+    desired: DesiredClock,
+    wanted: Awaited<ReturnType<typeof scheduleOf>>,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    if (desired.observedGeneration === 0 || desired.generation !== desired.observedGeneration + 1) return false;
+    return (await calls.update(desired.id, wanted, ANY, signal)) && (await happened(desired.id, wanted, signal));
   }
 
   /** Looks until the schedule is as wanted: an update that was answered has not happened yet, and may never. */
