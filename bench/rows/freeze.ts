@@ -84,10 +84,9 @@ async function jobsThatRan({ pool }: Almanac): Promise<number> {
 
 async function startsAfter({ pool }: Almanac, answered: number): Promise<{ late: number; lastMs: number }> {
   const { rows } = await pool.query<{ late: number; last: number }>(
-    `SELECT count(*) FILTER (WHERE started_at > to_timestamp(($1 + $2) / 1000.0))::int AS late,
-            greatest(0, extract(epoch FROM max(started_at)) * 1000 - $1)::float8 AS last
-       FROM job_executions WHERE started_at > to_timestamp($1 / 1000.0) - interval '1 minute'`,
-    [answered, LATE_MS],
+    `SELECT count(*) FILTER (WHERE started_at > $2)::int AS late, greatest(0, extract(epoch FROM max(started_at) - $1) * 1000)::float8 AS last
+       FROM job_executions WHERE started_at > $1::timestamptz - interval '1 minute'`,
+    [new Date(answered), new Date(answered + LATE_MS)],
   );
   return { late: rows[0]!.late, lastMs: rows[0]!.last };
 }

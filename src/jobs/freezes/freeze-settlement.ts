@@ -30,8 +30,9 @@ import {
   slotsWithRow,
 } from './settlement-store.ts';
 
-/** Jobs settled in one transaction: their locks are held for some tens of milliseconds. */
-const JOBS_AT_ONCE = 20;
+/** Jobs settled in one transaction, and how many of them may start a backfill in it: their locks are held for some tens of milliseconds. */
+const JOBS_AT_ONCE = 100;
+const CATCH_UPS_AT_ONCE = 20;
 /** Jobs looked at in one pass. */
 const JOBS_PER_PASS = 2_000;
 /** Timings kept. */
@@ -90,6 +91,7 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
       const settled: SettledRange[] = [];
       const gone: { jobId: string; key: string }[] = [];
       const ready: string[] = [];
+      let started = 0;
       for (const job of jobs) {
         const { job_id: id } = job;
         const ofJob = byJob.get(id) ?? [];
@@ -106,7 +108,12 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
           end: last.end,
         });
         if (!plan) continue;
+        if (plan.catchUp.length > 0 && started >= CATCH_UPS_AT_ONCE) {
+          done.more = true;
+          continue;
+        }
         const operation = await catchUp(tx, job, plan.catchUp, last);
+        started += plan.catchUp.length > 0 ? 1 : 0;
         done.jobs += 1;
         done.catchUps += operation === null ? 0 : 1;
         ready.push(id);
@@ -151,7 +158,7 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
         skippedDone.delete(freeze.id);
         done.freezes.push(freeze.id);
       }
-      done.more = reached !== '' && done.jobs > 0;
+      done.more = done.jobs > 0 && (done.more || reached !== '');
       return done;
     },
   };

@@ -23,11 +23,14 @@ export type JobState = {
   runs: boolean;
 };
 
-/** Locks jobs in id order, as everywhere, and reads what they are then. Jobs that somebody else holds are left for the next look. */
+/**
+ * Locks jobs in id order, as everywhere, and reads what they are then. Jobs that somebody else holds are left for the next look: they are at work again, and waiting for one of
+ * them would keep all the others locked (ten thousand jobs at a thousand slots a second: 146 s with waiting, 20 at a time).
+ */
 export async function jobsForSettling(tx: Transaction, jobIds: readonly string[]): Promise<JobState[]> {
-  await tx.query({
+  const locked = await tx.query<{ job_id: string }>({
     name: 'freeze-jobs-lock',
-    text: 'SELECT 1 FROM job_runtime r WHERE r.job_id = ANY ($1::text[]) ORDER BY r.job_id FOR UPDATE',
+    text: 'SELECT r.job_id FROM job_runtime r WHERE r.job_id = ANY ($1::text[]) ORDER BY r.job_id FOR UPDATE SKIP LOCKED',
     values: [jobIds],
   });
   const { rows } = await tx.query<JobState>({
@@ -38,7 +41,7 @@ export async function jobsForSettling(tx: Transaction, jobIds: readonly string[]
                                  AND freeze_end(f) > clock_timestamp() AND freeze_covers(f, j)) AS free
              FROM unnest($1::text[]) AS u (id) CROSS JOIN LATERAL (SELECT r.* FROM job_runtime r WHERE r.job_id = u.id LIMIT 1) r JOIN jobs j ON j.id = r.job_id
             ORDER BY r.job_id`,
-    values: [jobIds],
+    values: [locked.rows.map(({ job_id }) => job_id)],
   });
   return rows;
 }

@@ -205,13 +205,14 @@ describe('catch-up after a freeze', () => {
         },
       },
     });
+    assert.equal((await dying.settle()).more, true, 'some at once, so that no job is kept from its slots');
     await assert.rejects(dying.settle(), /killed/);
     const { rows: half } = await pool.query('SELECT count(*)::int AS count FROM slot_ranges WHERE freeze_id = $1 AND settled_at IS NULL', [
       frozen,
     ]);
     assert.equal(half[0].count, 25, 'whole jobs are left behind');
     await Promise.all([settlement.settle(), createFreezeSettlement({ pool, backfills }).settle()]);
-    await settlement.settle();
+    for (let look = 0; look < 10 && !(await settledAt(frozen)); look += 1) await settlement.settle();
     for (const { id } of jobs) assert.deepEqual([await caughtUp(id), await rangesOf(id)], [[[9]], [[0, 10, 10]]]);
     assert.ok(await settledAt(frozen));
   });
