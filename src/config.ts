@@ -125,7 +125,9 @@ export const environmentSchema = z.object({
     .union([z.literal(''), z.string().regex(/^smtps?:\/\/\S+$/, 'must be an address, e.g. smtp://user:password@mail.example.com:587')])
     .default(''),
   /** Sender of mails; empty: each channel names its own. */
-  MAIL_FROM: z.string().default(''),
+  MAIL_FROM: z
+    .union([z.literal(''), z.string().regex(/^[^\s@<>]+@[^\s@<>]+$/, 'must be a mail address, e.g. almanac@example.com')])
+    .default(''),
   /** Deliveries and events that are older leave the log. */
   DELIVERY_KEEP_DAYS: count(30),
 

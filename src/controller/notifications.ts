@@ -6,7 +6,7 @@ import { createDeliver, type DeliveryOutcome, GIVE_UP_MS } from '../jobs/notific
 import { backlogAges, deliveriesClaim } from '../jobs/notifications/delivery-store.ts';
 import type { Send } from '../jobs/notifications/sender.ts';
 import { EVENTS_AT_ONCE, takeEvents } from '../jobs/notifications/take-events.ts';
-import { deliveriesExpire, eventsExpire, mutesExpire, recountSome } from '../jobs/notifications/upkeep-store.ts';
+import { deliveriesExpire, eventsExpire, recountSome, restsExpire } from '../jobs/notifications/upkeep-store.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { isPostgresAway, type Pool } from '../postgres.ts';
@@ -124,7 +124,7 @@ function createUpkeep({ pool, servers, log, metrics, keepDays }: Deps): Loop {
         while (!signal.aborted && (await recountSome(pool, RECOUNT_BATCH)));
         while (!signal.aborted && (await deliveriesExpire(pool, keepDays, EXPIRE_BATCH)) === EXPIRE_BATCH);
         while (!signal.aborted && (await eventsExpire(pool, keepDays, EXPIRE_BATCH)) === EXPIRE_BATCH);
-        await mutesExpire(pool);
+        await restsExpire(pool);
       });
       return undefined;
     },

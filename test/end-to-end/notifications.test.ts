@@ -71,7 +71,7 @@ test('what a controller that is killed has begun, another one ends', async () =>
   await until(
     'nothing is left but what the dead one held',
     async () => {
-      await pool.query(`UPDATE deliveries SET due_at = now() WHERE state = 'sending' AND due_at < now() + interval '100 seconds'`);
+      await pool.query(`UPDATE deliveries SET due_at = now() WHERE state = 'sending' AND due_at < now() + interval '110 seconds'`);
       const { rows } = await pool.query<{ left: number }>(
         `SELECT count(*)::integer AS left FROM deliveries WHERE channel_name = 'killed' AND finished_at IS NULL`,
       );

@@ -25,12 +25,16 @@ const STORM_MS = 600_000;
 /** Twice this often is as long as any window gets. */
 const MOST_DOUBLINGS = 10;
 
+/** What a second try may get past: locks, too little of something, a server that stops. */
+const PASSING = /^(40|53|55|57|58)/;
+const passes = (error: unknown): boolean => isPostgresAway(error) || PASSING.test(String((error as { code?: unknown } | null)?.code ?? ''));
+
 /** Takes the next events. @returns how many; fewer than `limit`: there are no more. */
 export async function takeEvents(pool: Pool, log: Log, limit: number = EVENTS_AT_ONCE): Promise<number> {
   try {
     return (await takeSome(pool, limit)).length;
   } catch (error) {
-    if (isPostgresAway(error)) throw error;
+    if (passes(error)) throw error;
     log.warn({ error: String(error) }, 'events could not be taken together; each is taken by itself');
   }
   const ids = await inTransaction(pool, (tx) => eventsLock(tx, limit));
@@ -42,7 +46,7 @@ async function takeAlone(pool: Pool, log: Log, id: string): Promise<void> {
   try {
     await takeSome(pool, 1, id);
   } catch (error) {
-    if (isPostgresAway(error)) throw error;
+    if (passes(error)) throw error;
     log.error({ event: id, error: String(error) }, 'an event cannot be told to anybody and is put aside');
     await eventsTaken(pool, [id]);
   }

@@ -54,6 +54,8 @@ export async function eventsExpire(database: Queryable, keepDays: number, limit:
   return gone.rowCount ?? 0;
 }
 
-export async function mutesExpire(database: Queryable): Promise<void> {
+/** Mutes that are over, and alerts of jobs that are gone: nothing recovers them any more. */
+export async function restsExpire(database: Queryable): Promise<void> {
   await database.query(`DELETE FROM job_mutes WHERE muted_until < now() - interval '1 day'`);
+  await database.query('DELETE FROM open_alerts a WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = a.job_id)');
 }

@@ -1,7 +1,7 @@
 /** Successes are only told where a rule asks for them: the job's runtime row knows, whoever's rules have changed. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { deliveriesExpire, eventsExpire, recountSome } from '../../../src/jobs/notifications/upkeep-store.ts';
+import { deliveriesExpire, eventsExpire, recountSome, restsExpire } from '../../../src/jobs/notifications/upkeep-store.ts';
 import { ASYNC, CALLER, HTTP_TARGET, rows } from '../jobs-under-test.ts';
 import { type Notifications, notificationsUnderTest } from './notifications-under-test.ts';
 
@@ -93,6 +93,12 @@ test('deliveries and events leave when they are old, and not before they have en
   await insert('delivered', '31 days');
   await insert('delivered', '29 days');
   await insert('waiting', null);
+  await it.pool.query(
+    `INSERT INTO open_alerts (channel_id, job_id, team, dedup_key) VALUES ('c', $1, 'default', 'k'), ('c', 'job_gone', 'default', 'k')`,
+    [id],
+  );
+  await restsExpire(it.pool);
+  assert.deepEqual(await rows(it.pool, 'SELECT job_id FROM open_alerts'), [{ job_id: id }]);
   assert.equal(await deliveriesExpire(it.pool, 30, 100), 1);
   assert.equal(await deliveriesExpire(it.pool, 30, 100), 0);
 });
