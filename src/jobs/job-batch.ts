@@ -6,6 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { inTransaction, type Pool, type Transaction } from '../postgres.ts';
 import { calendarNamesOf, holdCalendars, unknownCalendars } from './calendars/calendar-references.ts';
 import { holidayPlaces, withHolidayDates } from './calendars/holiday-dates.ts';
+import { redrafted } from './calendars/holiday-drafts.ts';
 import { nextRunsOf } from './calendars/next-runs.ts';
 import type { Caller } from './caller.ts';
 import { type FieldError, JobError } from './errors.ts';
@@ -96,6 +97,7 @@ export function createJobBatch({
     );
     for (const [nth, errors] of unknown) written.push({ index: drafts[nth]!.index, error: invalidJob(errors) });
     let left = drafts.filter((_, nth) => !unknown.has(nth));
+    for (const one of left) Object.assign(one.draft, await redrafted(tx, one.draft, queueOf));
     for (let round = 1; left.length > 0; round += 1) {
       const outcomes = await jobsInsert(
         tx,

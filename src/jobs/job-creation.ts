@@ -5,6 +5,7 @@
 import { inTransaction, type Pool, type Queryable, type Transaction } from '../postgres.ts';
 import { calendarNamesOf, checkCalendars } from './calendars/calendar-references.ts';
 import { withHolidayDates } from './calendars/holiday-dates.ts';
+import { redrafted } from './calendars/holiday-drafts.ts';
 import { withExactRun } from './calendars/next-runs.ts';
 import type { Caller } from './caller.ts';
 import { createCommitGroups } from './commit-groups.ts';
@@ -48,8 +49,10 @@ export function createJobCreation({
 
   /** In a transaction that holds what the job names, and the key. */
   async function insertAlone(tx: Transaction, draft: Draft, idempotency: IdempotencyContext | undefined): Promise<InsertOutcome> {
-    if (idempotency) await claimIdempotencyKey(tx, idempotency, await jobViewOf(tx, draft.job));
     await checkCalendars(tx, draft.job.document);
+    // what was written into it before the calendars were held may be of the version before
+    Object.assign(draft, await redrafted(tx, draft, queueOf));
+    if (idempotency) await claimIdempotencyKey(tx, idempotency, await jobViewOf(tx, draft.job));
     const inserted = await jobInsert(tx, draft);
     // nothing was written, so the key must not be kept either
     if (!inserted.created && idempotency) throw await refusal(tx, inserted.missingServices, draft);

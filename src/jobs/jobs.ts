@@ -119,13 +119,15 @@ export function createJobs(deps: JobsDeps) {
     let wanted: JobDocument | undefined;
     try {
       return await withLocked(caller, idOrName, options, async (tx, locked) => {
-        const document = await withHolidayDates(tx, caller.team, next(locked));
+        const asked = next(locked);
+        // held first: the days that are written are those of calendars that nobody changes now
+        await checkCalendars(tx, asked);
+        const document = await withHolidayDates(tx, caller.team, asked);
         wanted = document;
         if (sameJson(document, locked.job.document)) return { job: locked.job, effects: NO_EFFECTS };
         if (!sameJson(document.target, locked.job.document.target)) await checkHandler(tx, document);
         await checkServices(tx, document);
         await checkChannels(tx, document);
-        await checkCalendars(tx, document);
         const changed = await changeJob(tx, caller, locked.job, document, locked.at, queueOf, options.action);
         return { ...changed, job: await withExactRun(tx, changed.job) };
       });

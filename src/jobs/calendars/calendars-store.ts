@@ -113,10 +113,15 @@ export async function calendarsList(database: Queryable, team: string, limit: nu
          FROM calendars c
         WHERE c.team = $1 AND c.deleted_at IS NULL AND ($3::text IS NULL OR c.name > $3) ORDER BY c.name LIMIT $2
      ), used AS (
-       SELECT u.name, count(DISTINCT r.job_id) AS jobs
-         FROM job_runtime r JOIN jobs j ON j.id = r.job_id AND j.deleted_at IS NULL,
-              unnest(coalesce(r.include_calendars, '{}') || coalesce(r.exclude_calendars, '{}')) AS u (name)
-        WHERE r.team = $1 AND r.calendar_zone IS NOT NULL GROUP BY u.name
+       SELECT n.name, count(*) AS jobs FROM (
+         SELECT u.name, r.job_id
+           FROM job_runtime r JOIN jobs j ON j.id = r.job_id AND j.deleted_at IS NULL,
+                unnest(coalesce(r.include_calendars, '{}') || coalesce(r.exclude_calendars, '{}')) AS u (name)
+          WHERE r.team = $1 AND r.calendar_zone IS NOT NULL
+         UNION
+         SELECT rule ->> 'holidays', j.id FROM jobs j, json_array_elements(j.document #> '{schedule,calendar}') AS rule
+          WHERE j.team = $1 AND (j.document #> '{schedule,calendar}') IS NOT NULL AND j.deleted_at IS NULL
+       ) n GROUP BY n.name
      )
      SELECT p.name, p.description, p.version, p.parts, coalesce(u.jobs, 0) AS jobs, p.created_by, p.created_at, p.updated_at
        FROM page p LEFT JOIN used u ON u.name = p.name ORDER BY p.name`,

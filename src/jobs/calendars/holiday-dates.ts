@@ -32,6 +32,7 @@ export async function withHolidayDates<Document extends Pick<JobDocument, 'sched
   team: string,
   document: Document,
   now = new Date(),
+  stopsOf: typeof calendarStops = calendarStops,
 ): Promise<Document> {
   const { schedule } = document;
   const names = holidayPlaces(schedule).map(({ name }) => name);
@@ -39,7 +40,7 @@ export async function withHolidayDates<Document extends Pick<JobDocument, 'sched
   const year = now.getUTCFullYear();
   const [first, end] = [dayNumber(year, 1, 1), dayNumber(year + YEARS, 1, 1)];
   const moment = (day: number) => new Date(day * DAY_S * 1_000);
-  const stops = await calendarStops(database, team, names, schedule.timezone, moment(first - 2), moment(end + 2));
+  const stops = await stopsOf(database, team, names, schedule.timezone, moment(first - 2), moment(end + 2));
   const calendar = schedule.calendar!.map((rule) => {
     const name = calendarOf(rule);
     return name === null ? rule : { ...rule, holidayDates: daysOf(stops.get(name) ?? [], rule, schedule.timezone, first, end) };

@@ -6,6 +6,7 @@ import { changeJob } from '../job-change.ts';
 import { sameJson } from '../job-json.ts';
 import { jobLock } from '../job-store.ts';
 import type { Schedule } from '../time/schedule-document.ts';
+import { checkCalendars } from './calendar-references.ts';
 import { holidayPlaces, withHolidayDates } from './holiday-dates.ts';
 
 type JobRow = { id: string; team: string; schedule: Schedule };
@@ -41,8 +42,8 @@ export async function holidayJobsReplan(
     const rows = await jobsWithRules(pool, of?.team ?? null, after);
     for (const { id, team, schedule } of rows) {
       if (!holidayPlaces(schedule).some(({ name }) => of === null || name === of.name)) continue;
-      if (sameJson((await withHolidayDates(pool, team, { schedule }, now)).schedule, schedule)) continue;
       try {
+        if (sameJson((await withHolidayDates(pool, team, { schedule }, now)).schedule, schedule)) continue;
         if (await inTransaction(pool, (tx) => redate(tx, team, id, now))) changed += 1;
       } catch (error) {
         if (!(error instanceof JobError)) throw error;
@@ -58,6 +59,7 @@ async function redate(tx: Transaction, team: string, id: string, now: Date): Pro
   const locked = await jobLock(tx, team, id);
   if (!locked) return false;
   const { job, at } = locked;
+  await checkCalendars(tx, job.document);
   const document = await withHolidayDates(tx, team, job.document, now);
   if (sameJson(document, job.document)) return false;
   await changeJob(tx, callerOf(team), job, document, at, () => job.queue, 'job.redated');

@@ -8,9 +8,10 @@ import { formatInstant } from '../time/instant.ts';
 import { isInWindow, runsUnder, slotsBetween } from '../time/oracle.ts';
 import { windowOf } from '../time/preview.ts';
 import type { Schedule } from '../time/schedule-document.ts';
-import { timingOf } from '../time/timing.ts';
+import { type Timing, timingOf } from '../time/timing.ts';
 import type { CalendarDocument } from './calendar-document.ts';
 import { calendarSpans } from './days.ts';
+import { holidayPlaces, withHolidayDates } from './holiday-dates.ts';
 import { calendarStops } from './slot-filter.ts';
 import { clipped, merged, type Span, without } from './spans.ts';
 
@@ -74,6 +75,8 @@ export async function replanOf(database: Queryable, team: string, document: Cale
   };
   const runsOf = createRuns(database, team, document, fromS, toS);
   const known = new Map<string, Difference>();
+  const redated = async (schedule: Schedule): Promise<Schedule> =>
+    (await withHolidayDates(database, team, { schedule }, now, stopsWith(document))).schedule!;
   let turnAt = performance.now();
   for (const user of users) {
     const { schedule } = user;
@@ -90,30 +93,18 @@ export async function replanOf(database: Queryable, team: string, document: Cale
     ]);
     let difference = known.get(key);
     if (!difference) {
-      const { before, after } = await runsOf(user, schedule.timezone);
+      const runs = await runsOf(user, schedule.timezone);
       // one at least: whether a job changes is always said
       const budget = Math.min(MOST_PER_JOB, Math.max(1, MOST_SLOTS - replan.added - replan.removed));
-      const slotsIn = (spans: readonly Span[]) => {
-        const slots: Date[] = [];
-        let asked = 0;
-        for (const span of spans) {
-          const found = slotsBetween(timing, new Date(span.fromS * 1_000 - 1), new Date(span.toS * 1_000 - 1), budget + 1 - asked);
-          asked += found.length;
-          slots.push(
-            ...found.filter((slot) => isInWindow(slot, windowOf(schedule)) && runsUnder(timing, slot, schedule.dst ?? {}) === null),
-          );
-          if (asked > budget) break;
-        }
-        return { slots: slots.slice(0, budget), complete: asked <= budget };
-      };
-      const added = slotsIn(without(after, before));
-      const removed = slotsIn(without(before, after));
+      const counts = holidayPlaces(schedule).some(({ name }) => name === document.name)
+        ? otherDays(schedule, await redated(schedule), user.created_at, runs, budget)
+        : otherStretches(schedule, timing, runs, budget);
       difference = {
-        added: added.slots.length,
-        addedSlots: added.slots.slice(0, SHOWN_SLOTS).map(formatInstant),
-        removed: removed.slots.length,
-        removedSlots: removed.slots.slice(0, SHOWN_SLOTS).map(formatInstant),
-        complete: added.complete && removed.complete,
+        added: counts.added.slots.length,
+        addedSlots: counts.added.slots.slice(0, SHOWN_SLOTS).map(formatInstant),
+        removed: counts.removed.slots.length,
+        removedSlots: counts.removed.slots.slice(0, SHOWN_SLOTS).map(formatInstant),
+        complete: counts.added.complete && counts.removed.complete,
       };
       known.set(key, difference);
     }
@@ -132,9 +123,42 @@ export async function replanOf(database: Queryable, team: string, document: Cale
   return replan;
 }
 
+type Runs = { before: Span[]; after: Span[] };
+type Counted = { slots: Date[]; complete: boolean };
+
+/** Slots within stretches that the schedule's own window and choice for changes of clocks leave. */
+function slotsIn(schedule: Schedule, timing: Timing, spans: readonly Span[], most: number): Counted {
+  const slots: Date[] = [];
+  let asked = 0;
+  for (const span of spans) {
+    const found = slotsBetween(timing, new Date(span.fromS * 1_000 - 1), new Date(span.toS * 1_000 - 1), most + 1 - asked);
+    asked += found.length;
+    slots.push(...found.filter((slot) => isInWindow(slot, windowOf(schedule)) && runsUnder(timing, slot, schedule.dst ?? {}) === null));
+    if (asked > most) break;
+  }
+  return { slots: slots.slice(0, most), complete: asked <= most };
+}
+
+/** Of a job whose slots stay where they are: only the stretches that differ are looked at. */
+const otherStretches = (schedule: Schedule, timing: Timing, { before, after }: Runs, most: number) => ({
+  added: slotsIn(schedule, timing, without(after, before), most),
+  removed: slotsIn(schedule, timing, without(before, after), most),
+});
+
+/** Of a job whose days are counted by the calendar: its slots before and after, held against each other. */
+function otherDays(schedule: Schedule, next: Schedule, createdAt: Date, { before, after }: Runs, most: number) {
+  const was = slotsIn(schedule, timingOf(schedule, createdAt)!, before, most);
+  const willBe = slotsIn(next, timingOf(next, createdAt)!, after, most);
+  const minus = (from: Counted, other: Counted): Counted => {
+    const known = new Set(other.slots.map((slot) => slot.getTime()));
+    return { slots: from.slots.filter((slot) => !known.has(slot.getTime())), complete: from.complete && other.complete };
+  };
+  return { added: minus(willBe, was), removed: minus(was, willBe) };
+}
+
 /** The stretches in which a job's slots run, with the calendar as it is and as it would be; each combination of calendars is worked out once. */
 function createRuns(database: Queryable, team: string, document: CalendarDocument, fromS: number, toS: number) {
-  const known = new Map<string, Promise<{ before: Span[]; after: Span[] }>>();
+  const known = new Map<string, Promise<Runs>>();
   const everything = [{ fromS, toS }];
 
   const runs = (user: UserRow, spans: ReadonlyMap<string, Span[]>): Span[] => {
@@ -161,9 +185,23 @@ async function usersOf(database: Queryable, team: string, name: string): Promise
   const { rows } = await database.query<UserRow>(
     `SELECT r.job_id, r.job_name, CASE WHEN r.enabled THEN j.document -> 'schedule' END AS schedule, j.created_at, r.include_calendars, r.exclude_calendars
        FROM job_runtime r JOIN jobs j ON j.id = r.job_id AND j.deleted_at IS NULL
-      WHERE r.team = $1 AND r.calendar_zone IS NOT NULL AND ($2 = ANY (r.include_calendars) OR $2 = ANY (r.exclude_calendars))
+      WHERE r.team = $1 AND r.job_id IN (
+        SELECT u.job_id FROM job_runtime u
+         WHERE u.team = $1 AND u.calendar_zone IS NOT NULL AND ($2 = ANY (u.include_calendars) OR $2 = ANY (u.exclude_calendars))
+        UNION
+        SELECT d.id FROM jobs d, json_array_elements(d.document #> '{schedule,calendar}') AS rule
+         WHERE d.team = $1 AND (d.document #> '{schedule,calendar}') IS NOT NULL AND d.deleted_at IS NULL AND rule ->> 'holidays' = $2)
       ORDER BY r.job_name`,
     [team, name],
   );
   return rows;
 }
+
+/** The stretches of calendars as they would be if `document` were saved. */
+const stopsWith =
+  (document: CalendarDocument): typeof calendarStops =>
+  async (database, team, names, timezone, from, to) =>
+    new Map(await calendarStops(database, team, names, timezone, from, to)).set(
+      document.name,
+      await calendarSpans(document, timezone, Math.floor(from.getTime() / 1_000), Math.ceil(to.getTime() / 1_000)),
+    );

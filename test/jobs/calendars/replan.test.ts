@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { type Calendars, createCalendars } from '../../../src/jobs/calendars/calendars.ts';
+import { holidayJobsReplan } from '../../../src/jobs/calendars/holiday-jobs.ts';
 import { nextRunsTake } from '../../../src/jobs/calendars/next-runs.ts';
 import { calendarReplan, calendarsToReplan, zoneKeep, zonesToKeep } from '../../../src/jobs/calendars/span-keeping.ts';
 import { inTransaction } from '../../../src/postgres.ts';
@@ -46,6 +47,53 @@ describe('a change of a calendar', () => {
     assert.equal((await calendars.get(CALLER, 'shown')).generation, 1, 'nothing was saved');
     const same = await calendars.upsert(CALLER, 'shown', { dates: [dayAhead(3), dayAhead(200)] }, { dryRun: true });
     assert.deepEqual([same.replan!.affectedJobs, same.replan!.items], [0, []]);
+  });
+
+  test('is shown for business days that are counted by it, too', async () => {
+    const at = (month: number, day: number) => new Date(Date.UTC(new Date().getUTCFullYear(), new Date().getUTCMonth() + month, day));
+    const isFree = (day: Date) => [0, 6].includes(day.getUTCDay());
+    const later = (day: Date, days: number): Date => new Date(day.getTime() + days * DAY_MS);
+    const businessDay = (day: Date): Date => (isFree(day) ? businessDay(later(day, 1)) : day);
+    const first = businessDay(at(1, 1));
+    const second = businessDay(later(first, 1));
+    const nine = (day: Date) => `${day.toISOString().slice(0, 10)}T09:00:00Z`;
+    await calendars.create(CALLER, { name: 'bank', dates: ['2020-01-01'] });
+    const rule = { at: '09:00', businessDays: true, nth: 'first', months: [first.getUTCMonth() + 1], holidays: 'bank' };
+    const job = await jobWith('first-business-day', { cron: undefined, calendar: rule });
+    assert.equal(job.nextRunAt, nine(first));
+    const dates = { dates: [first.toISOString().slice(0, 10)] };
+    const { replan } = await calendars.patch(CALLER, 'bank', dates, { dryRun: true });
+    assert.deepEqual(replan!.items, [
+      { jobId: job.id, jobName: 'first-business-day', added: 1, addedSlots: [nine(second)], removed: 1, removedSlots: [nine(first)] },
+    ]);
+    assert.equal((await calendars.list(CALLER, { limit: 100 })).items.find(({ name }) => name === 'bank')?.jobs, 1);
+    await calendars.patch(CALLER, 'bank', dates);
+    assert.equal(await holidayJobsReplan(it.pool, { team: 'default', name: 'bank' }, () => assert.fail()), 1);
+    assert.equal(await nextRunOf(job.id), nine(second));
+  });
+
+  test('that comes while a job is written is in the job', async () => {
+    await calendars.create(CALLER, { name: 'meanwhile', dates: ['2020-01-01'] });
+    const rule = { at: '09:00', businessDays: true, holidays: 'meanwhile' };
+    const day = [1, 2, 3].map((days) => new Date(Date.now() + days * DAY_MS)).find((each) => ![0, 6].includes(each.getUTCDay()))!;
+    const date = day.toISOString().slice(0, 10);
+    let writing: Promise<unknown>[] = [];
+    await inTransaction(it.pool, async (tx) => {
+      await tx.query(`UPDATE calendars SET version = version + 1, document = $1 WHERE name = 'meanwhile'`, [
+        JSON.stringify({ name: 'meanwhile', dates: [date] }),
+      ]);
+      writing = [
+        jobWith('meanwhile-1', { cron: undefined, calendar: rule }),
+        it.jobs.createMany(CALLER, [documentOf('meanwhile-2', { cron: undefined, calendar: rule })], 'all', ASYNC),
+      ];
+      for (let waiting = 0, until = Date.now() + 8_000; waiting < 2; ) {
+        assert.ok(Date.now() < until, 'both wait for the calendar');
+        waiting = (await rows(it.pool, 'SELECT 1 FROM pg_locks WHERE NOT granted')).length;
+      }
+    });
+    await Promise.all(writing);
+    for (const name of ['meanwhile-1', 'meanwhile-2'])
+      assert.deepEqual((await it.jobs.get(CALLER, name)).schedule!.calendar![0]!.holidayDates, [date], name);
   });
 
   test('counts no more than a thousand slots of a job, and says so', async () => {
