@@ -69,6 +69,7 @@ export const scheduleViewSchema = z
     pause,
     nextRunAt: time.nullable(),
     nextRuns: z.array(time),
+    nextStartAt: time.nullable().meta({ description: "When the next run begins: its due time and the job's own offset" }),
     frozen: frozen.optional(),
     jitterOffset: z.string().nullable(),
     warnings: z.array(z.looseObject({ kind: z.string(), message: z.string() })),

@@ -21,7 +21,8 @@ import type { PauseRequest, ResumeRequest } from './operations/pause-document.ts
 import { writePauses } from './operations/pauses.ts';
 import { catchUpAfterPause, type Resumed } from './operations/resume.ts';
 import { createScheduleStatus, type ScheduleStatus, type TaskQueueBacklog } from './schedules-status.ts';
-import { instantSchema } from './time/instant.ts';
+import { durationMs } from './time/duration.ts';
+import { formatInstant, instantSchema } from './time/instant.ts';
 import { MOST_PREVIEWED, type Preview, type PreviewWarning, previewSchedule } from './time/preview.ts';
 import { type Schedule, scheduleSchema } from './time/schedule-document.ts';
 
@@ -38,9 +39,11 @@ export type ScheduleView = {
   /** Due times in UTC, without the job's own offset. */
   nextRunAt: string | null;
   nextRuns: string[];
+  /** When the next run begins: its due time and the job's own offset. */
+  nextStartAt: string | null;
   /** The freeze that holds it now; null: none does. */
   frozen?: Frozen | null;
-  /** What the job adds to each slot, from its jitter, e.g. `12s`. */
+  /** What the job adds to each slot, from its jitter or spread, e.g. `12s`. */
   jitterOffset: string | null;
   warnings: PreviewWarning[];
   /** Only in the answer to a resume. */
@@ -201,6 +204,7 @@ function scheduleView(job: JobView): ScheduleView {
     pause: job.pause,
     nextRunAt: job.nextRunAt,
     nextRuns: job.nextRuns,
+    nextStartAt: job.nextRunAt && formatInstant(new Date(Date.parse(job.nextRunAt) + durationMs(preview?.jitterOffset ?? '0s'))),
     ...(job.frozen === undefined ? {} : { frozen: job.frozen }),
     jitterOffset: preview?.jitterOffset ?? null,
     warnings: job.state === 'active' && schedule?.at === undefined && schedule?.delay === undefined ? (preview?.warnings ?? []) : [],

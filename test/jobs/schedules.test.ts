@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { JobView } from '../../src/jobs/job-view.ts';
+import { durationMs } from '../../src/jobs/time/duration.ts';
 import {
   ASYNC,
   actionsOf,
@@ -36,6 +37,7 @@ describe('the schedule of a job', () => {
     assert.deepEqual([value.jobId, value.jobName, value.state, generation], [id, 'shown', 'active', 1]);
     assert.deepEqual(value.schedule, { cron: '30 2 * * *', timezone: 'Europe/Berlin', jitter: '1m' });
     assert.equal(value.nextRuns.length, 5);
+    assert.equal(Date.parse(value.nextStartAt!) - Date.parse(value.nextRunAt!), durationMs(value.jitterOffset!));
     assert.match(value.jitterOffset ?? '', /^\d+s$|^1m$/);
     assert.equal((await it.schedules.get(CALLER, (await create({ name: 'none' })).id)).value.schedule, null);
     await refused(it.schedules.get(CALLER, 'nobody'), 'not_found', 'job_not_found');
