@@ -4,6 +4,7 @@ import { narrowFacts } from './narrow.ts';
 import { outcomeFacts } from './outcomes.ts';
 import { overlapFacts } from './overlaps.ts';
 import { quietFacts } from './quiet.ts';
+import { ruleFacts } from './rules.ts';
 import { type Kind, openScene, type Scene } from './scene.ts';
 import { slotFacts } from './slots.ts';
 import { stopFacts } from './stops.ts';
@@ -22,6 +23,7 @@ export function behaviour(kind: Kind): void {
     narrowFacts(scene);
     outcomeFacts(scene);
     overlapFacts(scene);
+    ruleFacts(scene);
     stopFacts(scene);
     targetFacts(scene);
   });

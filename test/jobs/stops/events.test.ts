@@ -72,6 +72,10 @@ for (const kind of KINDS) {
     const { alarm, alarm_at, last_success_at } = await runtimeOf(job);
     assert.deepEqual([alarm, alarm_at], [null, null]);
     assert.ok(+last_success_at >= before - 1_000);
+    const quiet = await room.job(kind);
+    await room.pool.query(`UPDATE job_runtime SET alarm = 'missed', alarm_at = now() WHERE job_id = $1`, [quiet.id]);
+    await room.record(kind, await calling(kind, quiet), 1, 'succeeded');
+    assert.deepEqual(await kindsOf(quiet), ['recovered'], 'also when nothing has failed');
   });
 
   test(`${kind}: successes are told where somebody wants to hear of them, and nowhere else`, async () => {

@@ -109,6 +109,24 @@ for (const kind of KINDS) {
     );
   });
 
+  test(`${kind}: two stretches of a calendar are two rows, also when the job has no slot between them`, async () => {
+    const first = ago(9_000);
+    const [job, closed] = [await room.job(kind, { overlap: 'allow_all' }), name()];
+    await room.calendar(closed, [
+      [first, after(first, 1)],
+      [after(first, 2), after(first, 4)],
+    ]);
+    await room.useCalendars(job, { exclude: [closed] });
+    for (const n of [0, 2, 3]) await room.slot(job, after(first, n));
+    assert.deepEqual(
+      (await room.rangesOf(job)).map((range) => [+range.from_at, +range.to_at!, range.count]),
+      [
+        [+first, +after(first, 1), 1],
+        [+after(first, 2), +after(first, 4), 2],
+      ],
+    );
+  });
+
   test(`${kind}: with included calendars only slots inside one of them run; one of which no day is known keeps nobody`, async () => {
     const first = ago(9_000);
     const [job, mornings, fairs, unknown] = [await room.job(kind, { overlap: 'allow_all' }), name(), name(), name()];
@@ -219,7 +237,7 @@ for (const kind of KINDS) {
       await room.job(kind),
       name(),
     ];
-    await room.calendar(closed, []);
+    await room.calendar(closed, [[after(nominal, 1), after(nominal, 2)]]);
     await room.useCalendars(reads, { exclude: [closed] });
     await room.mark(marked, next, 'repeat_last');
     await room.freeze(frozen, after(nominal, -1), after(nominal, 1));
@@ -232,12 +250,17 @@ for (const kind of KINDS) {
     assert.deepEqual(await stateOf(marked.id), { next_run_at: next, next_run_unsure: true });
     assert.deepEqual(await stateOf(frozen.id), { next_run_at: next, next_run_unsure: false }, 'also behind a slot that makes no row');
     const nothing = { next_run_at: null, next_run_unsure: false };
-    for (const job of [reads, frozen]) {
-      const last = after(nominal, 1);
+    for (const [job, seconds, fate] of [
+      [reads, 1, 'range excluded'],
+      [reads, 2, 'running'],
+      [frozen, 1, 'range frozen'],
+    ] as const) {
+      const last = after(nominal, seconds);
       if (job === frozen) await room.freeze(frozen, last);
       await room.pool.query('UPDATE job_runtime SET next_run_at = $2 WHERE job_id = $1', [job.id, last]);
       await room.slot(job, last);
       assert.deepEqual(await stateOf(job.id), nothing, 'behind the last slot there is nothing to be unsure of');
+      assert.deepEqual(await room.fateOf(job, last), [fate]);
     }
   });
 }
