@@ -23,7 +23,6 @@ import {
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Pool } from '../postgres.ts';
-import { alone } from './alone.ts';
 import { createLoop, type Loop } from './loop.ts';
 import type { Servers } from './servers.ts';
 
@@ -96,14 +95,14 @@ export function createWatchdog(deps: {
     needs: ['Postgres'],
     servers,
     log,
-    pass: () =>
-      alone(pool, 'watchdog', async () => {
-        const watched = await watch(pool, graceMs);
-        tell(watched);
-        const { alarms } = await heartbeatWrite(pool, name);
-        metrics.watchdogLooked.setToCurrentTime();
-        for (const kind of ['late', 'missed', 'expect'] as const) metrics.jobAlarms.set({ kind }, alarms[kind]);
-        return watched.more ? ('again' as const) : undefined;
-      }),
+    // not alone: what each of several tells is told once all the same, and none of them waits for a lock that another holds
+    pass: async () => {
+      const watched = await watch(pool, graceMs);
+      tell(watched);
+      const { alarms } = await heartbeatWrite(pool, name);
+      metrics.watchdogLooked.setToCurrentTime();
+      for (const kind of ['late', 'missed', 'expect'] as const) metrics.jobAlarms.set({ kind }, alarms[kind]);
+      return watched.more ? ('again' as const) : undefined;
+    },
   });
 }

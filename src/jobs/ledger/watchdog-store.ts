@@ -154,7 +154,7 @@ export async function missedTell(pool: Pool): Promise<string[]> {
     });
     told.push(...news.rows.map((row) => row.job));
   }
-  await pool.query('UPDATE ledger_positions SET at = coalesce($2, now() - make_interval(secs => 1)) WHERE name = $1', [
+  await pool.query('UPDATE ledger_positions SET at = greatest(at, coalesce($2, now() - make_interval(secs => 1))) WHERE name = $1', [
     MISSED,
     rows[0]?.now ?? null,
   ]);
