@@ -33,7 +33,7 @@ export async function jobsCoveredSample(database: Queryable, cover: FreezeCover)
 export async function executionsRunning(database: Queryable, cover: FreezeCover): Promise<number> {
   const { rows } = await database.query<{ count: number }>(
     `SELECT count(*)::float8 AS count FROM ${COVER} CROSS JOIN job_executions e JOIN jobs j ON j.id = e.job_id
-      WHERE e.finished_at IS NULL AND e.status = 'running' AND ${COVERED}`,
+      WHERE e.finished_at IS NULL AND e.status = 'running' AND NOT e.waiting AND ${COVERED}`,
     values(cover),
   );
   return rows[0]!.count;

@@ -17,7 +17,7 @@ export async function freezesUndrained(database: Queryable): Promise<WatchedFree
   return rows;
 }
 
-/** Alias: e executions, f freezes. */
+/** Begun and not ended; one that waits has no call under way, and no try before the freeze is over. Aliases: e executions, f freezes. */
 const RUNNING = `e.finished_at IS NULL AND e.status = 'running' AND (e.team = f.team OR f.scope = 'global')
                 AND EXISTS (SELECT 1 FROM jobs j WHERE j.id = e.job_id AND freeze_covers(f, j))`;
 
@@ -45,7 +45,7 @@ export async function freezeNoteDrained(database: Queryable, freezeId: string): 
     name: 'freeze-note-drained',
     text: `UPDATE freezes f SET drained_at = clock_timestamp()
             WHERE f.id = $1 AND f.drained_at IS NULL AND greatest(f.from_at, f.created_at) < clock_timestamp() - make_interval(secs => $2)
-              AND NOT EXISTS (SELECT 1 FROM job_executions e WHERE ${RUNNING})`,
+              AND NOT EXISTS (SELECT 1 FROM job_executions e WHERE NOT e.waiting AND ${RUNNING})`,
     values: [freezeId, CLAIMED_WITHIN_S],
   });
   return noted.rowCount === 1;
