@@ -106,3 +106,45 @@ test('while Temporal is away every write is accepted and pending, reads work, an
   const ready = await until('ready again', async () => (await api.get('//health/ready')).status === 200);
   assert.ok(ready);
 });
+
+test('an operation that Temporal leaves half-way goes on when it is back, and a bulk pause does not wait for it', async () => {
+  const { api } = almanac;
+  const names = (set: string, count: number, more: object = {}) =>
+    Array.from({ length: count }, (_, nth) => job(`${set}-${nth}`, { tags: { set }, ...more }));
+  await accepted(api.post('/jobs/batch', { jobs: names('bulk-run', 30, { schedule: undefined }) }), 201);
+  await accepted(api.post('/jobs/batch', { jobs: names('bulk-pause', 5) }), 201);
+  await until('all are synced', async () =>
+    (await api.get('/jobs?tag=set:bulk-pause')).body.items.every((each: Body) => each.sync === 'synced'),
+  );
+  const run = await accepted(
+    api.post('/bulk-operations', { action: 'trigger', jobs: { filter: { tag: ['set:bulk-run'] } }, ratePerMinute: 300 }),
+    202,
+  );
+  const progressOf = async (id: string) => (await api.get(`/bulk-operations/${id}`)).body;
+  await until('it has begun', async () => (await progressOf(run.id)).progress.done >= 5);
+  await temporal.stop();
+
+  const pause = await accepted(api.post('/bulk-operations', { action: 'pause', jobs: { filter: { tag: ['set:bulk-pause'] } } }), 202);
+  await until('the rows are paused while Temporal is away', async () => (await progressOf(pause.id)).state === 'completed');
+  assert.equal((await api.get('/jobs?state=paused&tag=set:bulk-pause')).body.items.length, 5);
+
+  await temporal.start();
+  const ended = await until(
+    'every job has run',
+    async () => {
+      const operation = await progressOf(run.id);
+      return operation.state === 'completed' && operation.executions.succeeded === 30 && operation;
+    },
+    90_000,
+  );
+  assert.deepEqual([ended.progress.results, ended.executions], [{ succeeded: 30 }, { succeeded: 30 }]);
+  const paused = (await api.get('/jobs?tag=set:bulk-pause')).body.items;
+  await until(
+    'the schedules are paused',
+    async () => {
+      const all = await Promise.all(paused.map(({ id }: Body) => almanac.temporal.schedule.getHandle(id).describe()));
+      return all.every(({ state }) => state.paused);
+    },
+    60_000,
+  );
+});
