@@ -25,6 +25,20 @@ export function createStarts(deps: { pool: Pool; startOne: StartOne; servers: Se
   /** When workflows were started lately. */
   const startedAt = new Map<string, number>();
 
+  /** Lets those begin that wait for nothing any more: what they waited for has ended, or a freeze is over. `again`: there may be more of them. */
+  async function letGo(): Promise<'again' | undefined> {
+    const jobs = await jobsWaitingForNothing(pool, BATCH);
+    let released = 0;
+    for (const job of jobs) {
+      const start = await releaseNext(pool, job);
+      if (!start) continue;
+      released += 1;
+      log.debug({ execution: start.id }, 'a waiting execution has nothing to wait for any more; it starts now');
+    }
+    if (released > 0) log.info({ released }, 'waiting executions had nothing to wait for any more');
+    return jobs.length === BATCH && released > 0 ? 'again' : undefined;
+  }
+
   /** The next batch of starts. `again`: there may be more of them. */
   async function startNext(signal: AbortSignal): Promise<'again' | undefined> {
     for (const [workflow, at] of startedAt) if (performance.now() - at > TOLD_MS) startedAt.delete(workflow);
@@ -47,11 +61,8 @@ export function createStarts(deps: { pool: Pool; startOne: StartOne; servers: Se
     log,
     pass: async (signal) => {
       const result = await alone(pool, 'starts', async () => {
-        for (const job of await jobsWaitingForNothing(pool, BATCH)) {
-          const released = await releaseNext(pool, job);
-          if (released) log.info({ execution: released.id }, 'a waiting execution had nothing to wait for; it starts now');
-        }
-        return await startNext(signal);
+        const more = await letGo();
+        return (await startNext(signal)) ?? more;
       });
       return result;
     },

@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import { type Calendars, createCalendars } from '../../../src/jobs/calendars/calendars.ts';
 import { holidayJobsReplan } from '../../../src/jobs/calendars/holiday-jobs.ts';
 import { nextRunsTake } from '../../../src/jobs/calendars/next-runs.ts';
-import { calendarReplan, calendarsToReplan, zoneKeep, zonesToKeep } from '../../../src/jobs/calendars/span-keeping.ts';
+import { calendarJobsMark, calendarReplanned, calendarsToReplan, zoneKeep, zonesToKeep } from '../../../src/jobs/calendars/span-keeping.ts';
 import { inTransaction } from '../../../src/postgres.ts';
 import { ASYNC, CALLER, HTTP_TARGET, type JobsUnderTest, jobsUnderTest, rows } from '../jobs-under-test.ts';
 
@@ -23,7 +23,10 @@ const jobWith = async (name: string, schedule: object) => (await it.jobs.create(
 const nextRunOf = async (id: string) => (await it.jobs.get(CALLER, id)).nextRunAt;
 /** What the controller's loop does in its passes. */
 async function settle(): Promise<number> {
-  for (const calendar of await calendarsToReplan(it.pool, 100)) await calendarReplan(it.pool, calendar);
+  for (const calendar of await calendarsToReplan(it.pool, 100)) {
+    await calendarJobsMark(it.pool, calendar);
+    await calendarReplanned(it.pool, calendar);
+  }
   let settled = 0;
   for (let some = 1; some > 0; settled += some) some = await inTransaction(it.pool, (tx) => nextRunsTake(tx, 200));
   return settled;

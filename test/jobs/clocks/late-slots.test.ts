@@ -275,7 +275,13 @@ test('missed slots are not written for a job that has changed since they were ju
     const [clock] = await clocksToCheckOnce(room.pool, [job.id]);
     const [member] = await membershipsAfter(room.pool, [{ id: job.id, since: ago(9) }]);
     await room.pool.query(text, [job.id]);
-    const written = await writeMissedRows(room.pool, { clock: clock!, member: member!, slots: [ago(9), ago(8)], successor: ago(7) });
+    const written = await writeMissedRows(room.pool, {
+      clock: clock!,
+      member: member!,
+      slots: [ago(9), ago(8)],
+      judged: false,
+      successor: ago(7),
+    });
     assert.deepEqual([written, (await rowsOf(job)).length], name in changes ? [false, 0] : [true, 2], name);
   }
 });

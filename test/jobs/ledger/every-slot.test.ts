@@ -89,6 +89,19 @@ describe('after three hours without a controller', () => {
     await checkAll([own!.id, 'clock_frozen']);
     for (const job of [own!, ...shared])
       assert.match(inShort(await account(job)), /^30 missed, 60 frozen, 30 missed, 30 excluded, (29|30|31) missed$/);
+    // written together or slot by slot: the same stretches
+    const { rows } = await pool.query<{ job_id: string; range: string }>(
+      `SELECT job_id, json_build_array(reason, from_at, to_at, count, by, freeze_id, calendar)::text AS range FROM slot_ranges WHERE job_id = ANY ($1) ORDER BY from_at`,
+      [ids],
+    );
+    const [first, ...others] = ids.map((id) => rows.filter(({ job_id }) => job_id === id).map(({ range }) => range));
+    assert.equal(first?.length, 2);
+    for (const other of others) assert.deepEqual(other, first);
+    const { rows: next } = await pool.query<{ ahead: boolean }>(
+      `SELECT next_run_at > now() - interval '1 minute' AS ahead FROM job_runtime WHERE job_id = ANY ($1)`,
+      [ids],
+    );
+    assert.ok(next.every(({ ahead }) => ahead));
   });
 
   test('a pause that was over before stays one stretch, and the next run is ahead again', async () => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { backfillSchema, rangeOf } from '../../../src/jobs/operations/backfill-document.ts';
 import { resumeDue } from '../../../src/jobs/operations/due-resumes.ts';
+import { createLog } from '../../../src/log.ts';
 import { inTransaction } from '../../../src/postgres.ts';
 import { ASYNC, actionsOf, CALLER, refused, rows } from '../jobs-under-test.ts';
 import { madeAt, type OperationsUnderTest, operationsUnderTest } from './operations-under-test.ts';
@@ -13,6 +14,7 @@ before(async () => {
 });
 after(() => it.close());
 
+const silent = createLog('test', 'silent');
 const HOUR_MS = 3_600_000;
 /** Jobs fire once an hour, half an hour away from now, so that no slot comes while a test runs. */
 const MINUTE = (new Date().getUTCMinutes() + 30) % 60;
@@ -231,13 +233,13 @@ describe('a resume', () => {
     const soon = new Date(Date.now() + HOUR_MS).toISOString();
     const paused = await it.schedules.pause(CALLER, job, { reason: 'short', until: soon }, ASYNC);
     assert.equal(paused.value.pause?.until, soon);
-    assert.equal((await resumeDue(it.pool)).resumed, 0);
+    assert.equal((await resumeDue(it.pool, silent)).resumed, 0);
     await refused(it.schedules.pause(CALLER, job, { until: '2026-01-01T00:00:00Z' }, ASYNC), 'invalid', 'invalid_pause');
 
     await rows(it.pool, `UPDATE jobs SET pause = jsonb_set(pause, '{until}', to_jsonb($2::text)) WHERE id = $1`, job, until.toISOString());
     await rows(it.pool, 'UPDATE job_runtime SET resume_at = $2 WHERE job_id = $1', job, until);
     await rows(it.pool, `UPDATE clocks SET checked_until = now(), next_check_at = 'infinity' WHERE id = $1`, job);
-    assert.equal((await resumeDue(it.pool)).resumed, 1);
+    assert.equal((await resumeDue(it.pool, silent)).resumed, 1);
     const awake = await it.jobs.get(CALLER, job);
     assert.deepEqual([awake.state, awake.pause], ['active', null]);
     const [range] = await rows<{ to_at: Date; count: number }>(it.pool, 'SELECT to_at, count FROM slot_ranges WHERE job_id = $1', job);
@@ -254,5 +256,13 @@ describe('a resume', () => {
       job,
     );
     assert.equal(told?.actor, 'almanac');
+
+    // one that was deleted in its pause is looked at once
+    const gone = await hourly('deleted in its pause');
+    await it.schedules.pause(CALLER, gone, { until: soon }, ASYNC);
+    await it.jobs.remove(CALLER, gone, ASYNC);
+    await rows(it.pool, 'UPDATE job_runtime SET resume_at = now() WHERE job_id = $1', gone);
+    assert.equal((await resumeDue(it.pool, silent)).resumed, 0);
+    assert.equal((await rows(it.pool, 'SELECT 1 FROM job_runtime WHERE resume_at <= now()')).length, 0);
   });
 });

@@ -1,13 +1,13 @@
 /** What the tests of slots that are not to run stand on: jobs on a clock of their own or a shared one, freezes, calendars, marks, and both ways to begin a slot. */
-import { beginQueued, beginSlot } from '../../../src/jobs/beginning-store.ts';
-import { claimExecution, recordOutcomes } from '../../../src/jobs/execution-store.ts';
-import { newExecutionId, partitionAtOf, slotExecutionId } from '../../../src/jobs/ids.ts';
-import { type BegunCall, beginPool, beginPoolSlot, recordPool, refusePool } from '../../../src/jobs/pools/pool-store.ts';
-import { type AdmittedTrigger, admitTrigger, type TriggerQuestion } from '../../../src/jobs/trigger-store.ts';
-import type { Pool } from '../../../src/postgres.ts';
-import { openTestPool } from '../../support/pool.ts';
-import { type SeededJob, seedJob } from '../../support/seed.ts';
-import { type Seed, seedPooledJobs } from '../pools/pooled-jobs.ts';
+import { beginQueued, beginSlot } from '../../src/jobs/beginning-store.ts';
+import { claimExecution, recordOutcomes } from '../../src/jobs/execution-store.ts';
+import { newExecutionId, partitionAtOf, slotExecutionId } from '../../src/jobs/ids.ts';
+import { type BegunCall, beginPool, beginPoolSlot, recordPool, refusePool } from '../../src/jobs/pools/pool-store.ts';
+import { type AdmittedTrigger, admitTrigger, type TriggerQuestion } from '../../src/jobs/trigger-store.ts';
+import type { Pool } from '../../src/postgres.ts';
+import { openTestPool } from '../support/pool.ts';
+import { type SeededJob, seedJob } from '../support/seed.ts';
+import { type Seed, seedPooledJobs } from './pools/pooled-jobs.ts';
 
 export type Kind = 'dedicated' | 'pooled';
 export const KINDS: readonly Kind[] = ['dedicated', 'pooled'];

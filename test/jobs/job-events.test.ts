@@ -1,9 +1,9 @@
 /** What people may want to hear of is raised with the row that it is about, whichever way an execution ends. */
 import assert from 'node:assert/strict';
 import { after as afterAll, before, test } from 'node:test';
-import { closeExecution } from '../../../src/jobs/execution-store.ts';
-import type { SeededJob } from '../../support/seed.ts';
-import { seedPooledTrigger } from '../pools/pooled-jobs.ts';
+import { closeExecution } from '../../src/jobs/execution-store.ts';
+import type { SeededJob } from '../support/seed.ts';
+import { seedPooledTrigger } from './pools/pooled-jobs.ts';
 import { KINDS, type Kind, openStopsRoom, type StopsRoom } from './stops-room.ts';
 
 let room: StopsRoom;

@@ -1,8 +1,8 @@
 /** Slots that are not to run, for executions of their own and for pooled ones: excluded, frozen, on days when clocks change; each expected slot ends in exactly one way. */
 import assert from 'node:assert/strict';
 import { after as afterAll, before, test } from 'node:test';
-import { slotExecutionId } from '../../../src/jobs/ids.ts';
-import { countersOf } from '../../support/seed.ts';
+import { slotExecutionId } from '../../src/jobs/ids.ts';
+import { countersOf } from '../support/seed.ts';
 import { after, ago, KINDS, openStopsRoom, type StopsRoom } from './stops-room.ts';
 
 let room: StopsRoom;

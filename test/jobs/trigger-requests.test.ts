@@ -2,16 +2,16 @@
 import assert from 'node:assert/strict';
 import { after as afterAll, before, test } from 'node:test';
 import { v7 } from 'uuid';
-import { readConfig } from '../../../src/config.ts';
-import type { Caller } from '../../../src/jobs/caller.ts';
-import { JobError } from '../../../src/jobs/errors.ts';
-import { createExecutionRequests } from '../../../src/jobs/execution-requests.ts';
-import type { Starter } from '../../../src/jobs/execution-starts.ts';
-import type { IdempotencyContext } from '../../../src/jobs/idempotency.ts';
-import { newExecutionId, partitionAtOf } from '../../../src/jobs/ids.ts';
-import { admitTriggers, type TriggerQuestion } from '../../../src/jobs/trigger-store.ts';
-import { countersOf, type SeededJob } from '../../support/seed.ts';
-import { refused } from '../jobs-under-test.ts';
+import { readConfig } from '../../src/config.ts';
+import type { Caller } from '../../src/jobs/caller.ts';
+import { JobError } from '../../src/jobs/errors.ts';
+import { createExecutionRequests } from '../../src/jobs/execution-requests.ts';
+import type { Starter } from '../../src/jobs/execution-starts.ts';
+import type { IdempotencyContext } from '../../src/jobs/idempotency.ts';
+import { newExecutionId, partitionAtOf } from '../../src/jobs/ids.ts';
+import { admitTriggers, type TriggerQuestion } from '../../src/jobs/trigger-store.ts';
+import { countersOf, type SeededJob } from '../support/seed.ts';
+import { refused } from './jobs-under-test.ts';
 import { ago, openStopsRoom, type StopsRoom } from './stops-room.ts';
 
 const caller: Caller = { holder: 'key', name: 'tester', team: 'default', role: 'admin', requestId: 'request' };

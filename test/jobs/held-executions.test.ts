@@ -1,11 +1,11 @@
 /** What a freeze holds back that was accepted before it: claims, retries, lost calls, one-offs; and how it goes on when the freeze is over. */
 import assert from 'node:assert/strict';
 import { after as afterAll, before, test } from 'node:test';
-import { jobsWaitingForNothing, releaseNext } from '../../../src/controller/execution-watch-store.ts';
-import { cancelExecution } from '../../../src/jobs/execution-store.ts';
-import { newExecutionId, partitionAtOf } from '../../../src/jobs/ids.ts';
-import { countersOf, type SeededJob } from '../../support/seed.ts';
-import { seedPooledOnce, seedPooledTrigger } from '../pools/pooled-jobs.ts';
+import { jobsWaitingForNothing, releaseNext } from '../../src/controller/execution-watch-store.ts';
+import { cancelExecution } from '../../src/jobs/execution-store.ts';
+import { newExecutionId, partitionAtOf } from '../../src/jobs/ids.ts';
+import { countersOf, type SeededJob } from '../support/seed.ts';
+import { seedPooledOnce, seedPooledTrigger } from './pools/pooled-jobs.ts';
 import { ago, openStopsRoom, type StopsRoom } from './stops-room.ts';
 
 let room: StopsRoom;
