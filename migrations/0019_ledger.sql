@@ -117,6 +117,70 @@ BEGIN
   RETURN v_written;
 END $$;
 
+-- The same for slots that a calendar, a freeze or a change of clocks may have stopped: each is asked about, as admit_due_slot does, and all are missed that nothing has stopped,
+-- whatever comes after them (catch-up none, or older than the window). Stretches grow by one statement each, not by one per slot.
+CREATE FUNCTION note_judged(
+  p_team text, p_job text, p_clock text, p_timing_hash text, p_slots timestamptz[], p_successor timestamptz, p_catch_up text, p_window_ms bigint
+) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+  v_runtime  job_runtime%ROWTYPE;
+  v_now      timestamptz;
+  v_last     timestamptz := p_slots[cardinality(p_slots)];
+  v_slot     timestamptz;
+  v_stop     slot_stop;
+  v_open     slot_stop;                          -- of the range that grows
+  v_from     timestamptz;
+  v_more     integer := 0;                       -- slots that it has grown by
+  v_to       timestamptz;
+  v_single   timestamptz[] := '{}';
+  v_reasons  text[] := '{}';
+BEGIN
+  SELECT r.* INTO v_runtime FROM job_runtime r
+   WHERE r.job_id = p_job AND r.team = p_team AND r.catch_up = p_catch_up AND r.catch_up_window_ms = p_window_ms AND r.enabled AND r.paused_at IS NULL FOR UPDATE;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  v_now := clock_timestamp();
+  PERFORM 1 FROM clock_members m
+    WHERE m.clock_id = p_clock AND m.job_id = p_job AND m.team = p_team AND m.timing_hash = p_timing_hash AND m.valid_from <= p_slots[1] AND v_last < m.valid_to;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  FOR v_nth IN 1 .. cardinality(p_slots) LOOP
+    v_slot := p_slots[v_nth];
+    v_stop := slot_stop_of(p_team, p_job, p_timing_hash, v_slot);
+    IF v_stop.reason IN ('excluded', 'frozen') AND v_stop.reason = v_open.reason AND v_stop.freeze_id IS NOT DISTINCT FROM v_open.freeze_id
+       AND v_stop.calendar IS NOT DISTINCT FROM v_open.calendar AND v_stop.from_at <= v_from THEN
+      v_more := v_more + 1;
+      v_to := v_slot + interval '1 second';
+      CONTINUE;
+    END IF;
+    IF v_more > 0 THEN
+      UPDATE slot_ranges g SET to_at = v_to, count = g.count + v_more WHERE g.job_id = p_job AND g.from_at = v_from AND g.reason = v_open.reason AND g.to_at < v_to;
+    END IF;
+    v_open := NULL;
+    v_more := 0;
+    IF v_stop.reason IN ('excluded', 'frozen') THEN
+      PERFORM swallow_slot(p_team, p_clock, v_slot, p_timing_hash, coalesce(p_slots[v_nth + 1], p_successor), NULL, p_job, p_job);
+      SELECT g.from_at INTO v_from FROM slot_ranges g
+       WHERE g.job_id = p_job AND g.from_at <= v_slot AND v_slot < g.to_at AND g.reason = v_stop.reason ORDER BY g.from_at DESC LIMIT 1;
+      IF FOUND THEN v_open := v_stop; END IF;
+    ELSE
+      v_single := v_single || v_slot;
+      v_reasons := v_reasons || coalesce(v_stop.reason, 'missed');
+    END IF;
+  END LOOP;
+  IF v_more > 0 THEN
+    UPDATE slot_ranges g SET to_at = v_to, count = g.count + v_more WHERE g.job_id = p_job AND g.from_at = v_from AND g.reason = v_open.reason AND g.to_at < v_to;
+  END IF;
+  INSERT INTO job_executions (partition_at, id, team, job_id, job_name, generation, trigger, slot, due_at, status, reason, max_attempts, priority, queue, dispatch,
+                              workflow_id, created_at, finished_at)
+  SELECT s.slot, p_job || '-' || slot_text(s.slot), p_team, p_job, v_runtime.job_name, v_runtime.generation, 'schedule', s.slot,
+         s.slot + make_interval(secs => v_runtime.offset_s), 'skipped', s.reason, v_runtime.max_attempts, v_runtime.priority, v_runtime.queue, 'dedicated',
+         p_job || '-' || slot_text(s.slot), v_now, v_now
+    FROM unnest(v_single, v_reasons) AS s (slot, reason)
+   WHERE NOT EXISTS (SELECT 1 FROM slot_ranges g WHERE g.job_id = p_job AND g.from_at <= s.slot AND (g.to_at IS NULL OR s.slot < g.to_at))
+  ON CONFLICT DO NOTHING;
+  UPDATE job_runtime r SET next_run_at = p_successor, next_run_unsure = p_successor IS NOT NULL WHERE r.job_id = p_job AND r.next_run_at <= v_last;
+  RETURN cardinality(p_slots);
+END $$;
+
 -- How long executions of a job take against the distance of its slots; rolled up by the controller from the newest ones.
 CREATE TABLE job_health (
   job_id          text PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,

@@ -106,8 +106,8 @@ export function createLateAdmit({
         continue;
       }
       if (step.kind === 'rows') {
-        const { member, slots } = step;
-        const written = await writeMissedRows(pool, { clock, member, slots, successor: successorOf(member, slots.at(-1)!) });
+        const { member, slots, judged } = step;
+        const written = await writeMissedRows(pool, { clock, member, slots, judged, successor: successorOf(member, slots.at(-1)!) });
         if (!written) return new Date(slots[0]!.getTime() - 1);
         done.admitted += slots.length;
         continue;

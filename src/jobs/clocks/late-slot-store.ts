@@ -154,16 +154,19 @@ export async function writeSlotRange(
 }
 
 /**
- * Writes the rows of many missed slots of one job by one statement, as admit would have one by one; see `note_missed`.
+ * Writes the rows of many missed slots of one job by one statement, as admit would have one by one; see `note_missed`, and `note_judged` where something may have stopped some of them.
  * @returns false when the job is not what the slots were judged by any more: judge again.
  */
 export async function writeMissedRows(
   pool: Pool,
-  { clock, member, slots, successor }: { clock: ClockToCheck; member: Membership; slots: readonly Date[]; successor: Date | null },
+  missed: { clock: ClockToCheck; member: Membership; slots: readonly Date[]; judged: boolean; successor: Date | null },
 ): Promise<boolean> {
+  const { clock, member, slots, judged, successor } = missed;
   const { rows } = await pool.query<{ written: number | null }>({
-    name: 'note-missed',
-    text: 'SELECT note_missed($1, $2, $3, $4, $5, $6, $7, $8) AS written',
+    name: judged ? 'note-judged' : 'note-missed',
+    text: judged
+      ? 'SELECT note_judged($1, $2, $3, $4, $5, $6, $7, $8) AS written'
+      : 'SELECT note_missed($1, $2, $3, $4, $5, $6, $7, $8) AS written',
     values: [clock.team, member.job_id, clock.id, member.timing_hash, slots, successor, member.catch_up, member.catch_up_window_ms],
   });
   return rows[0]?.written !== null;
