@@ -1,6 +1,6 @@
 /** Loop: operations that nobody sees through: just written, or their workflow is lost. Those that ended long ago are forgotten. */
 import type { OperationStarts } from '../jobs/operations/operation-starts.ts';
-import { operationsForget, operationsRelease, operationsUnattended } from '../jobs/operations/operation-store.ts';
+import { operationsForget, operationsRelease, operationsUnattended } from '../jobs/operations/operation-watch-store.ts';
 import type { Log } from '../log.ts';
 import type { Pool } from '../postgres.ts';
 import { createLoop, type Loop } from './loop.ts';

@@ -15,7 +15,7 @@ export function createResumes(deps: { pool: Pool; servers: Servers; log: Log; on
     servers,
     log,
     pass: async () => {
-      const result = await alone(pool, 'resumes', () => resumeDue(pool));
+      const result = await alone(pool, 'resumes', () => resumeDue(pool, log));
       if (!result?.resumed) return undefined;
       log.info({ jobs: result.resumed }, 'pauses have ended by themselves');
       onResumed();

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createOperationLoop } from '../../src/controller/operations.ts';
 import { createServers } from '../../src/controller/servers.ts';
-import { operationsForget, operationTake } from '../../src/jobs/operations/operation-store.ts';
+import { operationTake } from '../../src/jobs/operations/operation-store.ts';
+import { operationsForget } from '../../src/jobs/operations/operation-watch-store.ts';
 import { inTransaction } from '../../src/postgres.ts';
 import { openRoom, type Room, silent, until } from './room.ts';
 

@@ -1,5 +1,5 @@
 /** Statements that write operations: the row, its items, what became of each, its end. Reading them for people is in operation-queries.ts. */
-import type { Queryable, Transaction } from '../../postgres.ts';
+import type { Transaction } from '../../postgres.ts';
 import { newOperationId } from '../ids.ts';
 
 export const JOB_ACTIONS = ['pause', 'resume', 'trigger', 'delete', 'change'] as const;
@@ -209,40 +209,4 @@ export async function operationAbort(tx: Transaction, team: string, id: string, 
     values: [team, id, by],
   });
   return true;
-}
-
-/** Unfinished operations that nobody looks after: each is given to the caller for `leaseMs`. */
-export async function operationsUnattended(database: Queryable, limit: number, leaseMs: number): Promise<{ team: string; id: string }[]> {
-  const { rows } = await database.query<{ team: string; id: string }>({
-    name: 'operations-unattended',
-    text: `UPDATE operations o SET look_at = clock_timestamp() + make_interval(secs => $2 / 1000.0)
-            WHERE o.id IN (SELECT u.id FROM operations u WHERE u.finished_at IS NULL AND u.look_at <= clock_timestamp() ORDER BY u.look_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-           RETURNING o.team, o.id`,
-    values: [limit, leaseMs],
-  });
-  return rows;
-}
-
-/** Gives back operations whose workflow could not be started: somebody is to look at them again after `ms`. */
-export async function operationsRelease(database: Queryable, ids: readonly string[], ms: number): Promise<void> {
-  await database.query({
-    name: 'operations-release',
-    text: `UPDATE operations SET look_at = clock_timestamp() + make_interval(secs => $2 / 1000.0) WHERE id = ANY ($1::text[]) AND finished_at IS NULL`,
-    values: [ids, ms],
-  });
-}
-
-/**
- * Deletes operations that ended so long ago, with their items; the executions they made stay. Backfills are kept as long as executions are: by their items is known which slots
- * were backfilled. @returns how many
- */
-export async function operationsForget(database: Queryable, days: number, backfillDays: number, limit: number): Promise<number> {
-  const gone = await database.query({
-    name: 'operations-forget',
-    text: `DELETE FROM operations WHERE id IN (
-             SELECT o.id FROM operations o
-              WHERE o.finished_at < now() - make_interval(days => CASE o.kind WHEN 'backfill' THEN $2::integer ELSE $1::integer END) ORDER BY o.finished_at LIMIT $3)`,
-    values: [days, backfillDays, limit],
-  });
-  return gone.rowCount ?? 0;
 }

@@ -162,3 +162,13 @@ export async function pausesOver(database: Queryable, limit: number): Promise<{ 
   });
   return rows;
 }
+
+/** These jobs have no pause that ends by itself, whatever their runtime row says: they were deleted meanwhile. */
+export async function resumesForget(tx: Transaction, team: string, jobIds: readonly string[]): Promise<void> {
+  if (jobIds.length === 0) return;
+  await tx.query({
+    name: 'resumes-forget',
+    text: 'UPDATE job_runtime SET resume_at = NULL WHERE job_id = ANY ($2::text[]) AND team = $1 AND resume_at IS NOT NULL',
+    values: [team, jobIds],
+  });
+}
