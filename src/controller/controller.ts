@@ -15,6 +15,7 @@ import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { isPostgresAway, type Pool } from '../postgres.ts';
 import { isTemporalUnreachable } from '../temporal.ts';
+import { createCalendarReplans } from './calendar-replans.ts';
 import { createCalendarSpans } from './calendar-spans.ts';
 import { createCloses } from './closes.ts';
 import { createDispatchChoice, createDispatchMoves } from './dispatch-choice.ts';
@@ -74,6 +75,7 @@ export function createController(deps: {
 
   const shared = { pool, servers, log };
   const pendingClocks = createPendingClocks({ ...shared, reconciler, concurrency: config.RECONCILE_CONCURRENCY });
+  const nextRuns = createNextRuns(shared);
   const loops: Loop[] = [
     pendingClocks,
     createSweepLoop({ ...shared, calls, orphans, metrics, intervalS: config.SWEEP_INTERVAL_S, onDrift: () => pendingClocks.wake() }),
@@ -84,7 +86,8 @@ export function createController(deps: {
     createCloses({ ...shared, temporal, starter }),
     createEndings({ ...shared, lateSlots }),
     createFreezeLoop({ ...shared, starter, backfills: createBackfills({ pool }) }),
-    createNextRuns({ ...shared, onRedated: () => pendingClocks.wake() }),
+    nextRuns,
+    createCalendarReplans({ ...shared, onMarked: () => nextRuns.wake(), onRedated: () => pendingClocks.wake() }),
     createHolidayYears({ ...shared, onRedated: () => pendingClocks.wake() }),
     createCalendarSpans(shared),
     createOperationLoop({ ...shared, starts: createOperationStarts({ temporal, log }) }),

@@ -61,10 +61,12 @@ export async function calendarsToReplan(database: Queryable, limit: number): Pro
   return rows.map(({ team, name, version }) => ({ team, name, version: Number(version) }));
 }
 
-/** Marks all jobs of a changed calendar, and notes that they are. */
-export async function calendarReplan(pool: Pool, { team, name, version }: ChangedCalendar): Promise<void> {
-  await jobsMark(pool, team, name, null);
-  await pool.query({
+/** Marks all jobs that a changed calendar may stop, so that their next runs are looked at. */
+export const calendarJobsMark = (pool: Pool, { team, name }: ChangedCalendar): Promise<void> => jobsMark(pool, team, name, null);
+
+/** Notes that all jobs of a calendar know of a version. */
+export async function calendarReplanned(database: Queryable, { team, name, version }: ChangedCalendar): Promise<void> {
+  await database.query({
     name: 'calendar-replanned',
     text: 'UPDATE calendars SET replanned_version = $3 WHERE team = $1 AND name = $2 AND replanned_version < $3',
     values: [team, name, version],
