@@ -84,7 +84,7 @@ export function createCalendars({ pool }: { pool: Pool }) {
     });
   }
 
-  /** The next version with its stretches in all zones, at one moment for everybody. The jobs' next runs follow (controller/next-runs.ts). */
+  /** The next version with its stretches in all zones, at one moment for everybody. The jobs' next runs follow (controller/calendar-replans.ts). */
   async function save(tx: Transaction, caller: Caller, stored: StoredCalendar, document: CalendarDocument): Promise<StoredCalendar> {
     const written = await calendarUpdate(tx, caller.team, document, caller.name);
     const now = new Date();
