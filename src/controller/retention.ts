@@ -79,6 +79,8 @@ export function createRetention(deps: RetentionDeps) {
       if (signal.aborted) break;
       const retired = await retire(month, signal);
       results.push(retired);
+      // what keeps one table from being detached keeps the others as well
+      if (retired.state === 'stopped') break;
       if (retired.state !== 'complete') continue;
       const { archive } = retired;
       metrics.archivedRows.inc({ table: 'executions' }, Number(archive.executions));

@@ -23,5 +23,10 @@ export function attemptOfLine(text: string): AttemptRow & { execution_id: string
   };
 }
 
+const BEGIN = '{"partition_at":"';
+/** The time of a line, milliseconds, without parsing the rest; null when it does not begin with it. */
+export const timeOfLine = (text: string): number | null =>
+  text.startsWith(BEGIN) ? Date.parse(text.slice(BEGIN.length, text.indexOf('"', BEGIN.length))) : null;
+
 /** True when the line may be of this id, which is looked up without parsing every line. */
 export const mayBeOf = (text: string, id: string): boolean => text.includes(`"${id}"`);

@@ -1,4 +1,5 @@
 /** Use cases on archives: which months have left, what an archive holds, and reading it back. */
+import { setImmediate as yieldTurn } from 'node:timers/promises';
 import type { Config } from '../../config.ts';
 import type { Pool } from '../../postgres.ts';
 import type { Caller } from '../caller.ts';
@@ -17,7 +18,7 @@ import {
   type OwnChunk,
 } from './archive-queries.ts';
 import type { ArchiveObject } from './archive-store.ts';
-import { attemptOfLine, executionOfLine, mayBeOf } from './archived-execution.ts';
+import { attemptOfLine, executionOfLine, mayBeOf, timeOfLine } from './archived-execution.ts';
 import { chunkLines } from './chunk-lines.ts';
 import { type Manifest, manifestOf } from './manifest.ts';
 import { type Place, PlaceError, type Places } from './place.ts';
@@ -123,10 +124,14 @@ export function createArchives({ pool, config, places }: { pool: Pool; config: C
         limit: MOST_OBJECTS + 1,
       });
       for (const chunk of chunks.slice(0, MOST_OBJECTS)) {
+        await yieldTurn();
         const all = await lines(chunk, 'executions');
         for (let line = chunk.nth === after?.chunk ? after.line : 0; line < all.length; line += 1) {
           const text = all[line]!;
           if (jobId !== undefined && !mayBeOf(text, jobId)) continue;
+          // most lines need no more than a look at their beginning
+          const at = from || to ? timeOfLine(text) : null;
+          if (at !== null && ((from && at < from.getTime()) || (to && at >= to.getTime()))) continue;
           const row = executionOfLine(text);
           if (!wanted(row)) continue;
           if (items.length === limit) return { items, next: { chunk: chunk.nth, line } };
