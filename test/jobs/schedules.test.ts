@@ -207,6 +207,39 @@ describe('a preview', () => {
     assert.deepEqual(await wrong({ shedule: {} }), ['/schedule', '/shedule']);
     assert.deepEqual(await wrong(null), ['']);
   });
+
+  test('refuses nonsense with its cure, at once', async () => {
+    const nonsense: [object, RegExp][] = [
+      [{ cron: '0 0 31 2 *' }, /never fires.*write a day that exists/],
+      [{ cron: '61 * * * * *' }, /61 in its second, out of range; write 0 to 59/],
+      [{ cron: '0 0 30 2 * 2026' }, /fields|out of range|write/],
+      [{ cron: '@daily', timezone: 'Mars/Olympus' }, /not a known IANA time zone/],
+      [{ every: '1.5s' }, /must be whole seconds.*write every: 2s/],
+      [{ every: '36500d' }, /every is too long; write at most 10 years/],
+      [{ every: '200000d' }, /longer than 100 years/],
+      [{ cron: '@daily', startAt: '1969-01-01T00:00:00Z' }, /outside the years 1970 to 2200/],
+      [{ calendar: { at: '25:00' } }, /does not exist; write 00:00 to 23:59/],
+      [{ calendar: { at: '09:00', daysOfMonth: 31, months: [2, 4] } }, /never fires/],
+      [{ calendar: { at: '09:00', weekdays: 'mon', nth: 6 } }, /never fires/],
+      [{ every: '1h', dst: { gap: 'skip' } }, /leave dst out/],
+      [{ cron: '@daily', jitter: '1m', spread: '1m' }, /keep one of them/],
+    ];
+    const started = performance.now();
+    for (const [schedule, message] of nonsense) {
+      const { errors } = await refused(it.schedules.preview(CALLER, { schedule }), 'invalid', 'invalid_preview');
+      assert.ok(
+        errors?.some((error) => message.test(error.message)),
+        `${JSON.stringify(schedule)}: ${JSON.stringify(errors)}`,
+      );
+    }
+    const rare = { schedule: { cron: '0 0 29 2 */7', startAt: '1970-01-01T00:00:00Z', endAt: '2200-01-01T00:00:00Z' }, count: 1_000 };
+    const { runs } = await it.schedules.preview(CALLER, { ...rare, from: '1970-01-01T00:00:00Z' });
+    assert.deepEqual(
+      runs.map((run) => run.slot.slice(0, 4)),
+      ['1976', '2004', '2032', '2060', '2088'],
+    );
+    assert.ok(performance.now() - started < 10_000);
+  });
 });
 
 test('the status counts jobs by state, pending clocks, lateness and backlog', async () => {
