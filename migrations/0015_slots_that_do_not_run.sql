@@ -131,17 +131,20 @@ BEGIN
   RETURN false;
 END $$;
 
--- Writes of the members of a clock (of those between two job ids) whose slot lies in a freeze or is excluded by their calendars that it does not run: one range row per stretch,
+-- Writes of some members of a clock whose slot lies in a freeze or is excluded by their calendars that it does not run: one range row per stretch,
 -- which ends behind the last slot it has swallowed and grows with each, so that at any time it covers exactly what it was asked about, whatever becomes of freeze, calendar or
 -- job meanwhile. The caller holds the jobs' locks. Repeating it for a slot changes nothing.
-CREATE FUNCTION swallow_slot(p_team text, p_clock text, p_nominal timestamptz, p_timing_hash text, p_successor timestamptz, p_next_kind text, p_from text, p_to text)
+CREATE FUNCTION swallow_slot_of(p_team text, p_clock text, p_nominal timestamptz, p_timing_hash text, p_successor timestamptz, p_next_kind text, p_jobs text[])
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   WITH stopped AS MATERIALIZED (
     SELECT m.job_id, m.valid_to, (s.stop).reason, (s.stop).from_at, (s.stop).freeze_id, (s.stop).calendar
-      FROM clock_members m CROSS JOIN LATERAL (SELECT slot_stop_of(p_team, m.job_id, p_timing_hash, p_nominal) AS stop OFFSET 0) s
-     WHERE m.clock_id = p_clock AND m.team = p_team AND m.job_id >= p_from AND m.job_id <= p_to AND m.valid_from <= p_nominal AND p_nominal < m.valid_to
-       AND (s.stop).reason IN ('excluded', 'frozen')
+      FROM unnest(p_jobs) AS u (job)
+     CROSS JOIN LATERAL (
+             SELECT m.job_id, m.valid_to FROM clock_members m
+              WHERE m.clock_id = p_clock AND m.job_id = u.job AND m.team = p_team AND m.valid_from <= p_nominal AND p_nominal < m.valid_to LIMIT 1) m
+     CROSS JOIN LATERAL (SELECT slot_stop_of(p_team, m.job_id, p_timing_hash, p_nominal) AS stop OFFSET 0) s
+     WHERE (s.stop).reason IN ('excluded', 'frozen')
        AND NOT EXISTS (
          SELECT 1 FROM slot_ranges g WHERE g.job_id = m.job_id AND g.from_at <= p_nominal AND (g.to_at IS NULL OR p_nominal < g.to_at))
        AND NOT EXISTS (SELECT 1 FROM job_executions e WHERE e.partition_at = p_nominal AND e.id = m.job_id || '-' || slot_text(p_nominal))
@@ -168,6 +171,15 @@ BEGIN
          next_run_unsure = (p_successor < s.valid_to AND (r.calendar_zone IS NOT NULL OR dst_stop(p_next_kind, r.dst_gap, r.dst_repeat) IS NOT NULL)) IS TRUE
     FROM stopped s
    WHERE r.job_id = s.job_id AND r.next_run_at <= p_nominal;
+END $$;
+
+-- The same for one job, or for those between two.
+CREATE FUNCTION swallow_slot(p_team text, p_clock text, p_nominal timestamptz, p_timing_hash text, p_successor timestamptz, p_next_kind text, p_from text, p_to text)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM swallow_slot_of(p_team, p_clock, p_nominal, p_timing_hash, p_successor, p_next_kind, ARRAY(
+    SELECT m.job_id FROM clock_members m
+     WHERE m.clock_id = p_clock AND m.team = p_team AND m.job_id >= p_from AND m.job_id <= p_to AND m.valid_from <= p_nominal AND p_nominal < m.valid_to ORDER BY m.job_id));
 END $$;
 
 -- Holds a row back until the freeze is over that is in force: it waits, in nobody's workflow, and is let go by release_next. The caller holds the job's lock and has found the
@@ -241,6 +253,7 @@ DECLARE
   v_text       text := slot_text(p_nominal);
   v_successor  timestamptz := p_later[1];
   v_calendars  boolean;
+  v_jobs       text[];                              -- whose locks are held
   v_frozen     boolean;
   v_kind       text;
   v_next_kind  text;
@@ -254,8 +267,8 @@ BEGIN
      LIMIT 1;
   IF FOUND THEN RETURN; END IF;
 
-  SELECT bool_or(l.calendars) INTO v_calendars FROM (
-    SELECT r.calendar_zone IS NOT NULL AS calendars FROM job_runtime r
+  SELECT bool_or(l.calendars), array_agg(l.job_id) INTO v_calendars, v_jobs FROM (
+    SELECT r.job_id, r.calendar_zone IS NOT NULL AS calendars FROM job_runtime r
      WHERE r.team = p_team AND r.job_id IN (
        SELECT m.job_id FROM clock_members m
         WHERE m.clock_id = p_clock AND m.team = p_team AND m.valid_from <= p_nominal AND p_nominal < m.valid_to)
@@ -266,7 +279,7 @@ BEGIN
   SELECT max(k.kind) FILTER (WHERE k.slot = p_nominal), max(k.kind) FILTER (WHERE k.slot = v_successor) INTO v_kind, v_next_kind
     FROM timing_marks k WHERE k.timing_hash = p_timing_hash AND k.slot IN (p_nominal, v_successor);
   IF v_calendars OR any_freeze(p_team, p_nominal) THEN
-    PERFORM swallow_slot(p_team, p_clock, p_nominal, p_timing_hash, v_successor, v_next_kind, '', '~');
+    PERFORM swallow_slot_of(p_team, p_clock, p_nominal, p_timing_hash, v_successor, v_next_kind, v_jobs);
   END IF;
 
   FOR v_job IN
@@ -682,13 +695,14 @@ DECLARE
   v_hash       text := substr(p_clock, 7);
   v_successor  timestamptz := p_later[1];
   v_calendars  boolean;
+  v_jobs       text[];                              -- whose locks are held
   v_frozen     boolean;
   v_kind       text;
   v_next_kind  text;
   v_job        record;
 BEGIN
-  SELECT bool_or(l.calendars) INTO v_calendars FROM (
-    SELECT r.calendar_zone IS NOT NULL AS calendars FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id
+  SELECT bool_or(l.calendars), array_agg(l.job_id) INTO v_calendars, v_jobs FROM (
+    SELECT r.job_id, r.calendar_zone IS NOT NULL AS calendars FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id
     WHERE m.clock_id = p_clock AND m.team = p_team AND m.job_id >= p_from AND m.job_id <= p_to AND m.valid_from <= p_nominal AND p_nominal < m.valid_to
       AND (r.priority = p_priority OR job_has_changed(r.job_id, p_planned_at))
     ORDER BY r.job_id FOR UPDATE OF r) l;
@@ -698,7 +712,7 @@ BEGIN
   SELECT max(k.kind) FILTER (WHERE k.slot = p_nominal), max(k.kind) FILTER (WHERE k.slot = v_successor) INTO v_kind, v_next_kind
     FROM timing_marks k WHERE k.timing_hash = v_hash AND k.slot IN (p_nominal, v_successor);
   IF v_calendars OR any_freeze(p_team, p_nominal) THEN
-    PERFORM swallow_slot(p_team, p_clock, p_nominal, v_hash, v_successor, v_next_kind, p_from, p_to);
+    PERFORM swallow_slot_of(p_team, p_clock, p_nominal, v_hash, v_successor, v_next_kind, v_jobs);
   END IF;
 
   -- an earlier run of this slot may have admitted them
@@ -707,7 +721,7 @@ BEGIN
   FOR v_job IN
     SELECT r.job_id, r.overlap FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id
      WHERE m.clock_id = p_clock AND m.team = p_team AND m.job_id >= p_from AND m.job_id <= p_to AND m.valid_from <= p_nominal AND p_nominal < m.valid_to
-       AND r.overlap IN ('cancel_other', 'terminate_other') AND r.active + r.waiting > 0 AND r.paused_at IS NULL AND r.enabled AND NOT v_late
+       AND m.job_id = ANY (v_jobs) AND r.overlap IN ('cancel_other', 'terminate_other') AND r.active + r.waiting > 0 AND r.paused_at IS NULL AND r.enabled AND NOT v_late
        AND dst_stop(v_kind, r.dst_gap, r.dst_repeat) IS NULL AND NOT (v_frozen AND (freeze_holding(p_team, r.job_id, v_now)).id IS NOT NULL)
        AND NOT EXISTS (
          SELECT 1 FROM slot_ranges s WHERE s.job_id = r.job_id AND s.from_at <= p_nominal AND (s.to_at IS NULL OR p_nominal < s.to_at))
@@ -994,7 +1008,8 @@ DECLARE
 BEGIN
   SELECT e.* INTO v_row FROM job_executions e WHERE e.partition_at = p_partition_at AND e.id = p_id AND e.team = p_team;
   UPDATE job_executions e
-     SET status = p_status, reason = coalesce(p_reason, e.reason), waiting = false, counted = false, tries = e.tries + p_tries, finished_at = v_now,
+     -- one that waited for the end of a freeze has not ended because of it
+     SET status = p_status, reason = coalesce(p_reason, nullif(e.reason, CASE WHEN e.waiting THEN 'frozen' END)), waiting = false, counted = false, tries = e.tries + p_tries, finished_at = v_now,
          result = coalesce(p_result, e.result), error = CASE WHEN p_status = 'succeeded' THEN NULL ELSE coalesce(p_error, e.error) END
    WHERE e.partition_at = p_partition_at AND e.id = p_id;
   SELECT r.consecutive_failures, r.alarm, r.alarm_at INTO v_before FROM job_runtime r WHERE r.job_id = v_row.job_id AND r.team = p_team;
@@ -1161,7 +1176,7 @@ BEGIN
   FOR v_function IN
     SELECT p.oid::regprocedure FROM pg_proc p
      WHERE p.pronamespace = current_schema()::regnamespace
-       AND p.proname IN ('begin_pool', 'refuse_pool', 'begin_pool_members', 'begin_pool_slot', 'record_pool', 'swallow_slot')
+       AND p.proname IN ('begin_pool', 'refuse_pool', 'begin_pool_members', 'begin_pool_slot', 'record_pool', 'swallow_slot', 'swallow_slot_of')
   LOOP
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off', v_function);
   END LOOP;

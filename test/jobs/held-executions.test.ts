@@ -115,7 +115,8 @@ test('a success that arrives from a call that was taken for lost counts', async 
   const freeze = await room.freeze(job, ago(0));
   await room.serve('group-late', 'run-2');
   await room.record('pooled', id, 1, 'succeeded');
-  assert.equal((await room.rowOf(id))!.status, 'succeeded');
+  const { status, reason, freeze_id } = (await room.rowOf(id))!;
+  assert.deepEqual([status, reason, freeze_id], ['succeeded', null, freeze], 'it has not ended because of the freeze');
   assert.deepEqual(await agree(job), { active: 0, waiting: 0 });
   await room.endFreeze(freeze);
 });

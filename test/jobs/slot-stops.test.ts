@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { after as afterAll, before, test } from 'node:test';
 import { slotExecutionId } from '../../src/jobs/ids.ts';
+import { beginPoolSlot } from '../../src/jobs/pools/pool-store.ts';
 import { countersOf } from '../support/seed.ts';
+import { seedPooledJobs } from './pools/pooled-jobs.ts';
 import { after, ago, KINDS, openStopsRoom, type StopsRoom } from './stops-room.ts';
 
 let room: StopsRoom;
@@ -14,6 +16,40 @@ afterAll(() => room.close());
 const DAY = 86_400_000;
 let names = 0;
 const name = () => `calendar ${++names}`;
+
+test('pooled: ranges of two priorities that are begun at once each swallow the slots of their own members', async () => {
+  const seeds = Array.from({ length: 60 }, () => ({ everyS: 4_999 }));
+  const { clock, jobs } = await seedPooledJobs(room.pool, seeds);
+  const ids = jobs.map((job) => job.id);
+  await room.pool.query('UPDATE job_runtime SET priority = 1 WHERE job_id = ANY ($1)', [ids.filter((_, n) => n % 2 === 0)]);
+  const first = ago(60_000);
+  await room.freeze(null, first, null, 'jobs', ids);
+  for (let round = 0; round < 10; round += 1) {
+    const nominal = after(first, round);
+    const begin = (priority: number) =>
+      beginPoolSlot(room.pool, {
+        team: 'default',
+        clock,
+        nominal,
+        successor: null,
+        pool: `${clock}-${round}`,
+        runId: 'run-1',
+        chunk: '1@test',
+        priority,
+        from: ids[0]!,
+        to: ids.at(-1)!,
+        plannedAt: new Date().toISOString(),
+        bufferLimit: 10,
+      });
+    // what was planned before a change of priority is looked at by both: that is over by then
+    if (round === 0) await room.pool.query(`UPDATE jobs SET updated_at = now() - interval '1 minute' WHERE id = ANY ($1)`, [ids]);
+    await Promise.all([begin(1), begin(3), begin(1), begin(3)]);
+  }
+  const { rows } = await room.pool.query('SELECT count, count(*)::int AS jobs FROM slot_ranges WHERE job_id = ANY ($1) GROUP BY count', [
+    ids,
+  ]);
+  assert.deepEqual(rows, [{ count: 10, jobs: 60 }]);
+});
 
 for (const kind of KINDS) {
   test(`${kind}: slots in a freeze make one range row, which covers exactly them; those on its edges are decided by from <= slot < to`, async () => {
