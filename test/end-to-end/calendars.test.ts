@@ -16,6 +16,8 @@ after(async () => {
   await receiver?.close();
 });
 
+/** Milliseconds, on a machine that has much else to do. */
+const LONG_MS = 60_000;
 const EVERY_DAY = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'];
 /** A day that has passed: it stops nothing that is to come. */
 const PAST = { name: 'closed', dates: ['2020-01-01'] };
@@ -43,10 +45,14 @@ for (const dispatch of ['dedicated', 'pooled'])
       201,
       almanac.api.post('/jobs', { name: dispatch, schedule: { every: '1s', exclude: ['closed'] }, target, dispatch }),
     );
-    const [range] = await until('slots are excluded', async () => {
-      const ranges = await rangesOf(id);
-      return ranges.length > 0 && ranges;
-    });
+    const [range] = await until(
+      'slots are excluded',
+      async () => {
+        const ranges = await rangesOf(id);
+        return ranges.length > 0 && ranges;
+      },
+      LONG_MS,
+    );
     assert.deepEqual([range!.reason, range!.calendar], ['excluded', 'closed']);
     assert.deepEqual(await startedOf(id), []);
     const before = await ok(200, almanac.api.get(`/jobs/${id}`));
@@ -57,10 +63,11 @@ for (const dispatch of ['dedicated', 'pooled'])
     const item = dry.replan.items.find(({ jobId }: Body) => jobId === id);
     assert.deepEqual([item.added, item.removed, dry.replan.complete], [1_000, 0, false]);
     await ok(200, almanac.api.call('PUT', '/calendars/closed', PAST));
-    await until('it runs', async () => (await startedOf(id)).length > 2);
+    await until('it runs', async () => (await startedOf(id)).length > 2, LONG_MS);
     await until(
       'the next run is known',
       async () => Date.parse((await ok(200, almanac.api.get(`/jobs/${id}`))).nextRunAt) < Date.now() + 60_000,
+      LONG_MS,
     );
 
     const first = (await startedOf(id)).map(({ slot }) => Date.parse(slot)).sort((a, b) => a - b)[0]!;
