@@ -23,6 +23,7 @@ import {
   jobsToSettle,
   membershipsBetween,
   otherRanges,
+  rangesOfNobodySettle,
   rangesSettle,
   rangesToSettle,
   type SettledRange,
@@ -146,6 +147,7 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
       const freezes = await freezesOver(pool);
       if (freezes.length === 0) return done;
       const over: Over = new Map(freezes.map((freeze) => [freeze.id, freeze]));
+      if (reached === '') await rangesOfNobodySettle(pool, [...over.keys()]);
       for (let looked = 0; looked < JOBS_PER_PASS && !signal?.aborted; looked += JOBS_AT_ONCE) {
         const jobs = await jobsToSettle(pool, [...over.keys()], reached, JOBS_AT_ONCE);
         reached = jobs.length < JOBS_AT_ONCE ? '' : jobs.at(-1)!;

@@ -12,6 +12,16 @@ export async function jobsToSettle(database: Queryable, freezeIds: readonly stri
   return rows.map(({ job_id }) => job_id);
 }
 
+/** Settles stretches of jobs that have been purged meanwhile as admit left them: there is nobody to ask, and nothing to catch up. */
+export async function rangesOfNobodySettle(database: Queryable, freezeIds: readonly string[]): Promise<void> {
+  await database.query({
+    name: 'freeze-ranges-of-nobody',
+    text: `UPDATE slot_ranges g SET settled_at = clock_timestamp()
+            WHERE g.freeze_id = ANY ($1::text[]) AND g.settled_at IS NULL AND NOT EXISTS (SELECT 1 FROM job_runtime r WHERE r.job_id = g.job_id)`,
+    values: [freezeIds],
+  });
+}
+
 /** What is looked at before a job is settled: it is free when no freeze holds it any more. */
 export type JobState = {
   job_id: string;
@@ -122,6 +132,7 @@ export async function jobsOfSkipped(database: Queryable, freezeId: string): Prom
     text: `SELECT DISTINCT e.job_id FROM job_executions e
             WHERE e.freeze_id = $1 AND e.status = 'skipped' AND e.trigger = 'schedule'
               AND NOT EXISTS (SELECT 1 FROM slot_ranges g WHERE g.freeze_id = $1 AND g.job_id = e.job_id)
+              AND EXISTS (SELECT 1 FROM job_runtime r WHERE r.job_id = e.job_id)
             ORDER BY e.job_id`,
     values: [freezeId],
   });

@@ -108,6 +108,19 @@ describe('a freeze that is over', () => {
     assert.deepEqual(await caughtUp(id), [[0, 1, 2, 5, 6, 8, 9]]);
   });
 
+  test('does not wait for jobs that are not there any more', async () => {
+    const frozen = await freeze(0, 10);
+    const [swallowed, single] = [await job(), await job()];
+    await swallow(swallowed.id, frozen, 0, 10);
+    await skipped(single.id, -1, frozen);
+    for (const { id } of [swallowed, single]) {
+      await pool.query('DELETE FROM clock_members WHERE job_id = $1', [id]);
+      await pool.query('DELETE FROM clocks WHERE id = $1', [id]);
+      await pool.query('DELETE FROM jobs WHERE id = $1', [id]);
+    }
+    assert.deepEqual((await settlement.settle()).freezes, [frozen]);
+  });
+
   test('waits until every slot of its time is known to have been admitted', async () => {
     const frozen = await freeze(0, 10);
     const [swallowed, unseen] = [await job({ catchUp: 'none' }), await job({ catchUp: 'none' })];
