@@ -17,6 +17,7 @@ export const executionFilters = {
   trigger: repeatable(z.enum(EXECUTION_TRIGGERS)).optional(),
   queue: z.string().max(100).optional(),
   reason: z.string().max(100).optional().meta({ description: 'Why a slot was skipped, e.g. `paused`' }),
+  operationId: z.string().max(200).optional().meta({ description: 'The backfill or bulk operation that asked for it' }),
   operation: z.string().max(100).optional().meta({ description: 'Id of the backfill or bulk operation that asked for them' }),
   from: instantSchema.optional().meta({ description: 'Slot, or creation when there is no slot: from this time on' }),
   to: instantSchema.optional().meta({ description: 'Before this time' }),

@@ -8,6 +8,7 @@ export type ExecutionFilter = {
   trigger?: readonly string[] | undefined;
   queue?: string | undefined;
   reason?: string | undefined;
+  operationId?: string | undefined;
   /** The backfill or bulk operation that asked for them. */
   operation?: string | undefined;
   /** Half-open range of slot or creation time, by which executions are kept. */
@@ -28,6 +29,8 @@ export function executionConditions(team: string, query: ExecutionFilter, value:
   if (query.trigger) where.push(`e.trigger = ANY(${value(query.trigger)})`);
   if (query.queue) where.push(`e.queue = ${value(query.queue)}`);
   if (query.reason) where.push(`e.reason = ${value(query.reason)}`);
+  // as the index says it
+  if (query.operationId) where.push(`e.operation_id = ${value(query.operationId)} AND e.operation_id IS NOT NULL`);
   if (query.operation) where.push(`e.operation_id = ${value(query.operation)}`);
   if (query.from) where.push(`e.partition_at >= ${value(query.from)}`);
   if (query.to) where.push(`e.partition_at < ${value(query.to)}`);

@@ -5,6 +5,7 @@ import { v7 } from 'uuid';
 import { readConfig } from '../../src/config.ts';
 import type { Caller } from '../../src/jobs/caller.ts';
 import { JobError } from '../../src/jobs/errors.ts';
+import { findExecutions } from '../../src/jobs/execution-queries.ts';
 import { createExecutionRequests } from '../../src/jobs/execution-requests.ts';
 import type { Starter } from '../../src/jobs/execution-starts.ts';
 import type { IdempotencyContext } from '../../src/jobs/idempotency.ts';
@@ -140,6 +141,8 @@ test('10,000 backfills in one statement: the first runs, the others wait, and go
     [job.id],
   );
   assert.deepEqual(rows, [{ count: 10_000, operation: 'op_1', slots: 10_000 }]);
+  const listed = async (operationId: string) => (await findExecutions(room.pool, { team: 'default', operationId, limit: 3 })).rows;
+  assert.deepEqual([(await listed('op_1')).length, (await listed('op_2')).length], [3, 0]);
   await room.begin(questions[0]!.id);
   await room.record('dedicated', questions[0]!.id, 1, 'succeeded');
   assert.equal((await room.rowOf(questions.at(-1)!.id))!.waiting, false, 'the earliest slot');
