@@ -215,6 +215,8 @@ describe('a month stays', () => {
     await seedMarch();
     await pool.query(`UPDATE clocks SET checked_until = '2024-03-20', next_check_at = '2024-03-20' WHERE id = $1`, [jobs[0]!.id]);
     assert.deepEqual(statesOf(await look()), ['clocks_behind']);
+    await pool.query(`UPDATE clocks SET next_check_at = '2100-01-01', deleted_at = now() WHERE id = $1`, [jobs[0]!.id]);
+    assert.deepEqual(statesOf(await look()), ['clocks_behind']);
     await pool.query('UPDATE clocks SET checked_until = now() WHERE id = $1', [jobs[0]!.id]);
     assert.deepEqual(statesOf(await look()), ['complete']);
   });

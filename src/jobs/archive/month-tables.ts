@@ -43,12 +43,12 @@ export async function unfinishedIn(database: Queryable, table: string): Promise<
 
 /**
  * A clock of which slots before a moment may still be looked for, or null. Were their month gone, slots that have run would look as if they had not
- * (semantics.md 9): they would run again.
+ * (semantics.md 9): they would run again. One that is about to be purged is checked a last time before.
  */
 export async function clockBehind(database: Queryable, until: Date): Promise<string | null> {
   const { rows } = await database.query<{ id: string }>(
     `SELECT id FROM clocks
-      WHERE deleted_at IS NULL AND checked_until < $1 AND (next_check_at IS NULL OR next_check_at <= now()) LIMIT 1`,
+      WHERE checked_until < $1 AND (deleted_at IS NOT NULL OR next_check_at IS NULL OR next_check_at <= now()) LIMIT 1`,
     [until],
   );
   return rows[0]?.id ?? null;
