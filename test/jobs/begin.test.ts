@@ -5,7 +5,7 @@ import { beginQueued, beginSlot } from '../../src/jobs/beginning-store.ts';
 import { findExecution } from '../../src/jobs/execution-queries.ts';
 import { createExecutionRequests } from '../../src/jobs/execution-requests.ts';
 import { admitSlot, cancelExecution, claimExecution, recordOutcomes } from '../../src/jobs/execution-store.ts';
-import { executionView } from '../../src/jobs/execution-view.ts';
+import { type ExecutionView, executionView } from '../../src/jobs/execution-view.ts';
 import { newExecutionId, partitionAtOf, slotExecutionId } from '../../src/jobs/ids.ts';
 import { admitTrigger } from '../../src/jobs/trigger-store.ts';
 import { createLog } from '../../src/log.ts';
@@ -230,7 +230,7 @@ test('the newest definition is what runs, unless the execution is pinned to an o
 
 test('the answer to a trigger is the row as it is written', async () => {
   const links = { TEMPORAL_UI_URL: undefined, TEMPORAL_NAMESPACE: 'default' };
-  const { one } = createExecutionRequests({
+  const { all } = createExecutionRequests({
     pool,
     config: { ...links, BUFFER_LIMIT_TRIGGERS: 1 } as never,
     starter: { startSoon: () => {} } as never,
@@ -240,7 +240,8 @@ test('the answer to a trigger is the row as it is written', async () => {
   const buffering = await seedJob(pool, { overlap: 'buffer_all' });
   const seen: string[] = [];
   for (const job of [skipping, skipping, buffering, buffering, buffering]) {
-    const answer = await one(caller, job.id, { kind: 'manual', input: { n: 1 }, hasInput: true });
+    const asked = { kind: 'manual', input: { n: 1 }, hasInput: true, label: 'why', priority: 1 } as const;
+    const [answer] = (await all(caller, job.id, [asked])) as [ExecutionView];
     assert.deepEqual(answer, executionView((await findExecution(pool, keyOf(answer.id)))!, links as never));
     seen.push(answer.reason ?? (answer.waiting ? 'waits' : answer.status));
   }
