@@ -4,19 +4,10 @@ import type { Metrics } from '../metrics.ts';
 import type { Pool, Queryable } from '../postgres.ts';
 import { alone } from './alone.ts';
 import { createLoop, type Loop } from './loop.ts';
+import { partitionsEnsure } from './partitions-ahead.ts';
 import type { Servers } from './servers.ts';
 
-const MONTHS_AHEAD = 2;
 const BATCH = 1_000;
-
-/** Makes the partitions of this month and of those ahead. Returns how many were made. Old ones are left: archiving them is a work of its own. */
-async function partitionsEnsureAhead(database: Queryable): Promise<number> {
-  const made = await database.query<{ made: string }>(
-    'SELECT coalesce(sum(ensure_partitions(now() + make_interval(months => step))), 0) AS made FROM generate_series(0, $1::integer) AS step',
-    [MONTHS_AHEAD],
-  );
-  return Number(made.rows[0]?.made ?? 0);
-}
 
 /** Deletes a batch of expired idempotency keys of all teams; returns how many. */
 async function idempotencyKeysExpire(database: Queryable): Promise<number> {
@@ -44,7 +35,7 @@ export function createHousekeeping(deps: { pool: Pool; servers: Servers; log: Lo
     log,
     pass: async (signal) => {
       await alone(pool, 'housekeeping', async () => {
-        const partitions = await partitionsEnsureAhead(pool);
+        const partitions = await partitionsEnsure(pool);
         let keys = 0;
         for (let batch = BATCH; batch === BATCH && !signal.aborted; keys += batch) batch = await idempotencyKeysExpire(pool);
         const workers = await workersExpire(pool);

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
+import { partitionsEnsure } from '../../src/controller/partitions-ahead.ts';
 import { createRetention, retainedFrom } from '../../src/controller/retention.ts';
 import { createDirectoryPlace } from '../../src/jobs/archive/directory-place.ts';
 import { type Place, PlaceError } from '../../src/jobs/archive/place.ts';
@@ -125,6 +126,32 @@ describe('what leaves', () => {
     await pool.query('SELECT ensure_partitions($1)', [MARCH]);
     assert.deepEqual(statesOf(await look({ place: null })), ['complete']);
     assert.deepEqual(await tables(), []);
+  });
+});
+
+describe('partitions', () => {
+  test('are there for the months ahead, and for those in which a clock has still to look for its slots', async () => {
+    const made = async () =>
+      (
+        await pool.query<{ n: number }>(
+          `SELECT count(*)::int AS n FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE c.relkind = 'r' AND c.relname ~ '^job_executions_'`,
+        )
+      ).rows[0]!.n;
+    const before = await made();
+    assert.equal(await partitionsEnsure(pool), 0, 'the migration has made those ahead');
+    await pool.query(
+      `UPDATE clocks SET checked_until = now() - interval '7 months', next_check_at = now() - interval '7 months' WHERE id = $1`,
+      [jobs[0]!.id],
+    );
+    assert.ok((await partitionsEnsure(pool)) >= 12, 'two tables, and at least six months more');
+    await pool.query(`INSERT INTO job_attempts (partition_at, execution_id, attempt, team, status, started_at, finished_at)
+                      SELECT now() - make_interval(months => n), 'e', 1, 't', 's', now(), now() FROM generate_series(0, 7) n`);
+    assert.ok((await made()) <= before + 9);
+    assert.equal(await partitionsEnsure(pool), 0);
+    const twice = await pool.query(
+      `SELECT indrelid::regclass, indkey::text, indpred::text FROM pg_index WHERE indrelid::regclass::text ~ '^job_executions_2' GROUP BY 1, 2, 3 HAVING count(*) > 1`,
+    );
+    assert.deepEqual(twice.rows, [], 'each index is there once');
   });
 });
 
