@@ -8,16 +8,17 @@ import type { Timing } from '../../../src/jobs/time/timing.ts';
 /** The server answers with at most so many times. */
 export const MOST_TIMES = 1_000;
 
-/**
- * Creates a paused schedule that mirrors the timing, with its extras after `from` up to `to` (epoch seconds) or to the last time that the server will answer with, and
- * never starts anything; returns its handle. Delete it after use.
- */
-export function mirror(client: Client, timing: Timing, from: number, to: number) {
+/** The extras of a timing after `from` up to `to` (epoch seconds), or to the last time that the server will answer with. */
+function extrasBetween(timing: Timing, from: number, to: number): number[] {
   const times = oracleTimes(timing, from, to);
   const end = times.length === MOST_TIMES ? times.at(-1)! : to;
-  const extras = marksOf(timing, new Date(from * 1_000), new Date(end * 1_000))
+  return marksOf(timing, new Date(from * 1_000), new Date(end * 1_000))
     .filter((mark) => !mark.fired)
     .map((mark) => mark.slot.getTime() / 1_000);
+}
+
+/** Creates a paused schedule that mirrors the timing and never starts anything; returns its handle. Delete it after use. */
+export function mirror(client: Client, timing: Timing, from: number, to: number, extras = extrasBetween(timing, from, to)) {
   return client.schedule.create({
     scheduleId: `oracle-${randomUUID()}`,
     spec: toTemporalSpec(timing, extras),

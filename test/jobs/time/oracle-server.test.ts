@@ -100,7 +100,7 @@ test('what the server describes is the spec that was sent, dated extras included
     { everyS: 5_400, offsetS: 61 },
   ]);
   const now = Math.floor(Date.now() / 1_000);
-  const handle = await mirror(temporal.client, timing, now, now + 400 * 86_400);
+  const handle = await mirror(temporal.client, timing, now, now, extrasOf(timing, new Date()));
   try {
     const { spec } = (await temporal.client.workflowService.describeSchedule({ namespace: 'default', scheduleId: handle.scheduleId }))
       .schedule!;
