@@ -12,18 +12,23 @@ const STRETCH = 2_000;
 /** Times in which one timing held; `to` is exclusive. */
 type Stretch = { timing: Timing; from: Date; to: Date };
 export type SlotRange = { from: Date; to: Date };
+export type JobRange = SlotRange & { jobId: string };
+export type JobSlot = { jobId: string; slot: Date };
 
-/** The job's memberships between two moments, with their timings: what its schedule was then. */
-async function stretchesOf(database: Queryable, team: string, jobId: string, { from, to }: SlotRange): Promise<Stretch[]> {
-  const { rows } = await database.query<Stretch>({
-    name: 'timings-between',
-    text: `SELECT t.timing, greatest(m.valid_from, $3) AS from, least(m.valid_to, $4) AS to
-             FROM clock_members m JOIN timings t ON t.hash = m.timing_hash
-            WHERE m.job_id = $1 AND m.team = $2 AND m.valid_from < $4 AND m.valid_to > $3
-            ORDER BY m.valid_from`,
-    values: [jobId, team, from, to],
+/** The jobs' memberships in their ranges, with their timings: what their schedules were then. In the order of the ranges. */
+async function stretchesOf(database: Queryable, team: string, ranges: readonly JobRange[]): Promise<Stretch[][]> {
+  const { rows } = await database.query<Stretch & { position: number }>({
+    name: 'timings-in-ranges',
+    text: `SELECT u.position::integer, t.timing, greatest(m.valid_from, u.from_at) AS from, least(m.valid_to, u.to_at) AS to
+             FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) WITH ORDINALITY AS u (job_id, from_at, to_at, position)
+             JOIN clock_members m ON m.job_id = u.job_id AND m.team = $1 AND m.valid_from < u.to_at AND m.valid_to > u.from_at
+             JOIN timings t ON t.hash = m.timing_hash
+            ORDER BY u.position, m.valid_from`,
+    values: [team, ranges.map((range) => range.jobId), ranges.map((range) => range.from), ranges.map((range) => range.to)],
   });
-  return rows;
+  const found: Stretch[][] = ranges.map(() => []);
+  for (const { position, ...stretch } of rows) found[position - 1]!.push(stretch);
+  return found;
 }
 
 /** Null when there are more than `most`. */
@@ -57,20 +62,21 @@ export const tooManySlots = (): JobError =>
 
 /** Slots with from <= slot < to that the job had by the schedules it had then, ascending. @throws JobError `invalid` when they are too many. */
 export async function slotsOfMemberships(database: Queryable, team: string, jobId: string, range: SlotRange): Promise<Date[]> {
-  const slots = await slotsOfMembershipsUpTo(database, team, jobId, range, MOST_ITEMS);
+  const [slots = null] = await slotsOfManyMemberships(database, team, [{ jobId, ...range }], MOST_ITEMS);
   if (slots === null) throw tooManySlots();
   return slots;
 }
 
-/** The same; null when there are more than `most`. */
-export async function slotsOfMembershipsUpTo(
+/** The same of many jobs, in the order of the ranges; null where there are more than `most`. */
+export async function slotsOfManyMemberships(
   database: Queryable,
   team: string,
-  jobId: string,
-  range: SlotRange,
+  ranges: readonly JobRange[],
   most: number,
-): Promise<Date[] | null> {
-  return await slotsOf(await stretchesOf(database, team, jobId, range), most);
+): Promise<(Date[] | null)[]> {
+  const slots: (Date[] | null)[] = [];
+  for (const stretches of await stretchesOf(database, team, ranges)) slots.push(await slotsOf(stretches, most));
+  return slots;
 }
 
 /** Slots by one timing, whether the job had it then or not: a schedule's past before it was written. */
@@ -92,23 +98,24 @@ type SlotFate = { fate: string | null };
 const RANGE_REASONS_BY_RANK = `array_position(ARRAY['excluded', 'frozen', 'paused'], g.reason)`;
 const FATES_AT_ONCE = 5_000;
 
-/** The fates of slots, in their order. */
-export async function fatesOf(database: Queryable, team: string, jobId: string, slots: readonly Date[]): Promise<(string | null)[]> {
+/** The fates of jobs' slots, in their order. */
+export async function fatesOf(database: Queryable, team: string, slots: readonly JobSlot[]): Promise<(string | null)[]> {
   const fates: (string | null)[] = [];
   for (let from = 0; from < slots.length; from += FATES_AT_ONCE) {
+    const some = slots.slice(from, from + FATES_AT_ONCE);
     const { rows } = await database.query<SlotFate>({
       name: 'slot-fates',
       text: `SELECT CASE WHEN e.status <> 'skipped' THEN 'ran' WHEN t.there THEN 'taken' ELSE coalesce(e.reason, g.reason) END AS fate
-               FROM unnest($3::timestamptz[]) WITH ORDINALITY AS s (slot, position)
+               FROM unnest($2::text[], $3::timestamptz[]) WITH ORDINALITY AS s (job_id, slot, position)
                LEFT JOIN LATERAL (SELECT e.status, e.reason FROM job_executions e
-                                   WHERE e.partition_at = s.slot AND e.id = $2 || '-' || slot_text(s.slot) AND e.team = $1 LIMIT 1) e ON true
+                                   WHERE e.partition_at = s.slot AND e.id = s.job_id || '-' || slot_text(s.slot) AND e.team = $1 LIMIT 1) e ON true
                LEFT JOIN LATERAL (SELECT g.reason FROM slot_ranges g
-                                   WHERE g.job_id = $2 AND g.team = $1 AND g.from_at <= s.slot AND (g.to_at IS NULL OR s.slot < g.to_at)
+                                   WHERE g.job_id = s.job_id AND g.team = $1 AND g.from_at <= s.slot AND (g.to_at IS NULL OR s.slot < g.to_at)
                                    ORDER BY ${RANGE_REASONS_BY_RANK} NULLS LAST LIMIT 1) g ON true
                LEFT JOIN LATERAL (SELECT true AS there FROM operation_items i
-                                   WHERE i.job_id = $2 AND i.slot = s.slot AND i.team = $1 AND i.result IN ('pending', 'succeeded') LIMIT 1) t ON true
+                                   WHERE i.job_id = s.job_id AND i.slot = s.slot AND i.team = $1 AND i.result IN ('pending', 'succeeded') LIMIT 1) t ON true
               ORDER BY s.position`,
-      values: [team, jobId, slots.slice(from, from + FATES_AT_ONCE)],
+      values: [team, some.map(({ jobId }) => jobId), some.map(({ slot }) => slot)],
     });
     for (const { fate } of rows) fates.push(fate);
   }

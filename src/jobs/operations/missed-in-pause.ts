@@ -1,6 +1,6 @@
 /** What a job has missed in its pause: what a resume answers, and what its catch-up would run. */
 import type { Queryable } from '../../postgres.ts';
-import { fatesOf, slotsOfMembershipsUpTo } from './expected-slots.ts';
+import { fatesOf, type JobSlot, slotsOfManyMemberships } from './expected-slots.ts';
 import { type EndedPause, pausedRangesNow } from './pause-store.ts';
 import { withoutFrozen, withoutStopped } from './slot-stops.ts';
 
@@ -24,20 +24,24 @@ export async function missedInPauses(
   most: number,
 ): Promise<Map<string, MissedInPause>> {
   const found = new Map<string, MissedInPause>(jobIds.map((id) => [id, { ended: [], slots: [] }]));
-  for (const { job_id: jobId, from } of await pausedRangesNow(database, team, jobIds)) {
+  const open = await pausedRangesNow(database, team, jobIds);
+  const ranges = open.map(({ job_id: jobId, from }) => ({ jobId, from, to: endOf(jobId) }));
+  const slotsOf = await slotsOfManyMemberships(database, team, ranges, most);
+  for (const [nth, { jobId, from, to }] of ranges.entries()) {
     const missed = found.get(jobId)!;
-    const to = endOf(jobId);
-    const slots = await slotsOfMembershipsUpTo(database, team, jobId, { from, to }, most);
+    const slots = slotsOf[nth]!;
     missed.ended.push({ job_id: jobId, from, to, count: slots?.length ?? null });
-    missed.slots = slots && missed.slots && [...missed.slots, ...(await wouldHaveRun(database, team, jobId, slots))];
+    missed.slots = slots && missed.slots && [...missed.slots, ...slots];
   }
+  const all = [...found].flatMap(([jobId, { slots }]) => (slots ?? []).map((slot) => ({ jobId, slot })));
+  const kept = Map.groupBy(await wouldHaveRun(database, team, all), ({ jobId }) => jobId);
+  for (const [jobId, missed] of found) if (missed.slots) missed.slots = (kept.get(jobId) ?? []).map(({ slot }) => slot);
   return found;
 }
 
-async function wouldHaveRun(database: Queryable, team: string, jobId: string, slots: readonly Date[]): Promise<Date[]> {
-  if (slots.length === 0) return [];
-  const wanted = await withoutFrozen(database, team, jobId, await withoutStopped(database, team, jobId, slots));
-  const fates = await fatesOf(database, team, jobId, wanted);
+async function wouldHaveRun(database: Queryable, team: string, slots: readonly JobSlot[]): Promise<JobSlot[]> {
+  const wanted = await withoutFrozen(database, team, await withoutStopped(database, team, slots));
+  const fates = await fatesOf(database, team, wanted);
   // a slot that was admitted just before the pause has its row; one that was caught by it has a range, or a row that says so
   return wanted.filter((_, nth) => fates[nth] === null || fates[nth] === 'paused');
 }

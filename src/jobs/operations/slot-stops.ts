@@ -4,6 +4,7 @@ import { isStopped, stopRules } from '../calendars/slot-filter.ts';
 import { runsUnder } from '../time/oracle.ts';
 import type { Schedule } from '../time/schedule-document.ts';
 import { timingOf } from '../time/timing.ts';
+import type { JobSlot } from './expected-slots.ts';
 
 /** The freeze that holds a job now, or null. */
 export async function freezeOver(
@@ -22,32 +23,45 @@ export async function freezeOver(
   return rows[0] ?? null;
 }
 
-/** Leaves out what was in a freeze that covers the job: when that ends, its own catch-up decides about them. */
-export async function withoutFrozen(database: Queryable, team: string, jobId: string, slots: readonly Date[]): Promise<Date[]> {
-  const [first, last] = [slots[0], slots.at(-1)];
-  if (!first || !last) return [];
-  const { rows } = await database.query<{ from_at: Date; until: Date | null }>({
+/** Leaves out what was in a freeze that covers its job: when that ends, its own catch-up decides about them. */
+export async function withoutFrozen(database: Queryable, team: string, slots: readonly JobSlot[]): Promise<JobSlot[]> {
+  if (slots.length === 0) return [];
+  const times = slots.map(({ slot }) => slot.getTime());
+  const { rows } = await database.query<{ job_id: string; from_at: Date; until: Date | null }>({
     name: 'freezes-over-slots',
-    text: `SELECT f.from_at, coalesce(f.ended_at, f.to_at) AS until FROM freezes f JOIN jobs j ON j.id = $2 AND j.team = $1
-            WHERE (f.team = $1 OR f.scope = 'global') AND f.from_at <= $4 AND coalesce(f.ended_at, f.to_at, 'infinity') > $3 AND freeze_covers(f, j)`,
-    values: [team, jobId, first, last],
+    text: `SELECT j.id AS job_id, f.from_at, coalesce(f.ended_at, f.to_at) AS until
+             FROM freezes f JOIN jobs j ON j.id = ANY ($2::text[]) AND j.team = $1
+            WHERE f.team = $1 AND f.from_at <= $4 AND coalesce(f.ended_at, f.to_at, 'infinity') > $3 AND freeze_covers(f, j)`,
+    values: [team, idsOf(slots), new Date(times.reduce((a, b) => Math.min(a, b))), new Date(times.reduce((a, b) => Math.max(a, b)))],
   });
-  return slots.filter((slot) => !rows.some(({ from_at: from, until }) => from <= slot && (until === null || slot < until)));
+  const ofJob = Map.groupBy(rows, (row) => row.job_id);
+  return slots.filter(
+    ({ jobId, slot }) => !ofJob.get(jobId)?.some(({ from_at: from, until }) => from <= slot && (until === null || slot < until)),
+  );
 }
 
-/** Leaves out what the job's calendars and its choice for changes of clocks leave out, by the rules it has now. */
-export async function withoutStopped(database: Queryable, team: string, jobId: string, slots: readonly Date[]): Promise<Date[]> {
-  const [first, last] = [slots[0], slots.at(-1)];
-  if (!first || !last) return [];
-  const { rows } = await database.query<{ schedule: Schedule | null; created_at: Date }>({
-    name: 'schedule-of-job',
-    text: "SELECT j.document -> 'schedule' AS schedule, j.created_at FROM jobs j WHERE j.id = $2 AND j.team = $1",
-    values: [team, jobId],
+/** Leaves out what the jobs' calendars and their choices for changes of clocks leave out, by the rules they have now. */
+export async function withoutStopped(database: Queryable, team: string, slots: readonly JobSlot[]): Promise<JobSlot[]> {
+  if (slots.length === 0) return [];
+  const { rows } = await database.query<{ id: string; schedule: Schedule | null; created_at: Date }>({
+    name: 'schedules-of-jobs',
+    text: "SELECT j.id, j.document -> 'schedule' AS schedule, j.created_at FROM jobs j WHERE j.id = ANY ($2::text[]) AND j.team = $1",
+    values: [team, idsOf(slots)],
   });
-  const schedule = rows[0]?.schedule;
-  const timing = schedule && timingOf(schedule, rows[0]!.created_at);
-  if (!schedule || !timing) return [...slots];
-  const rules = await stopRules(database, team, schedule, first, new Date(last.getTime() + 1_000));
-  const policy = schedule.dst ?? {};
-  return slots.filter((slot) => isStopped(slot, rules) === null && runsUnder(timing, slot, policy) === null);
+  const jobs = new Map(rows.map((row) => [row.id, row]));
+  const kept: JobSlot[] = [];
+  for (const [jobId, ofJob] of Map.groupBy(slots, (one) => one.jobId)) {
+    const schedule = jobs.get(jobId)?.schedule;
+    const timing = schedule && timingOf(schedule, jobs.get(jobId)!.created_at);
+    if (!schedule || !timing) {
+      for (const one of ofJob) kept.push(one);
+      continue;
+    }
+    const rules = await stopRules(database, team, schedule, ofJob[0]!.slot, new Date(ofJob.at(-1)!.slot.getTime() + 1_000));
+    const policy = schedule.dst ?? {};
+    for (const one of ofJob) if (isStopped(one.slot, rules) === null && runsUnder(timing, one.slot, policy) === null) kept.push(one);
+  }
+  return kept;
 }
+
+const idsOf = (slots: readonly JobSlot[]): string[] => [...new Set(slots.map(({ jobId }) => jobId))];

@@ -159,6 +159,11 @@ describe('a backfill', () => {
     const started = await inTransaction(it.pool, (tx) => it.backfills.start(tx, start));
     assert.equal(started.count, 1);
     assert.deepEqual(await inTransaction(it.pool, (tx) => it.backfills.start(tx, start)), { id: null, count: 0 });
+    // all of a range: what the job's schedules had, from its creation on
+    const range = { ...start, slots: { from: hour(9), to: hour(0) }, only: 'all' } as const;
+    assert.equal((await inTransaction(it.pool, (tx) => it.backfills.start(tx, range))).count, 0);
+    await madeAt(it, job, '2026-01-01T00:00:00Z');
+    assert.equal((await inTransaction(it.pool, (tx) => it.backfills.start(tx, range))).count, 9);
   });
 });
 
