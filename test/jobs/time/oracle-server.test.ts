@@ -56,6 +56,7 @@ test('the oracle has the times of the server, through every kind of offset chang
     ['Africa/Casablanca', ['0 2 * * *'], '2025-04-05'],
     ['Asia/Kathmandu', ['15 5 29 2 *', '0 0 31 * MON'], '2024-01-01'],
     ['Antarctica/Troll', ['20 * * * *'], '2026-10-24'],
+    ['America/Goose_Bay', ['4 2 0 * * *', '30 * * * MON-SUN'], '1987-10-24'],
     ['Asia/Beirut', ['0 0 * * *', '30 23 * * *'], '2026-03-27'],
   ]; // prettier-ignore
   const differences = await Promise.all(
