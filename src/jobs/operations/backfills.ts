@@ -55,17 +55,13 @@ export function createBackfills({ pool }: { pool: Pool }) {
     const { team, jobId, slots, only, reasons = MISSED_REASONS } = start;
     if ('from' in slots) {
       const expected = await slotsOfMemberships(database, team, jobId, slots);
-      return only === 'all' ? await running(database, team, jobId, expected) : await missed(database, team, jobId, expected, reasons);
+      return only === 'all'
+        ? await withoutStopped(database, team, jobId, expected)
+        : await missed(database, team, jobId, expected, reasons);
     }
     const given = [...new Set(slots.map((slot) => slot.getTime()))].sort((a, b) => a - b).map((ms) => new Date(ms));
     if (given.length > MOST_ITEMS) throw tooManySlots();
     return only === 'all' ? given : await missed(database, team, jobId, given, null);
-  }
-
-  /** Without what its rules leave out. */
-  async function running(database: Queryable, team: string, jobId: string, slots: readonly Date[]): Promise<Date[]> {
-    const asked = slots.map((slot) => ({ jobId, slot }));
-    return (await withoutStopped(database, team, asked)).map(({ slot }) => slot);
   }
 
   /** @param reasons null: any, also none. */
@@ -76,11 +72,7 @@ export function createBackfills({ pool }: { pool: Pool }) {
     slots: Date[],
     reasons: readonly string[] | null,
   ): Promise<Date[]> {
-    const fates = await fatesOf(
-      database,
-      team,
-      slots.map((slot) => ({ jobId, slot })),
-    );
+    const fates = await fatesOf(database, team, jobId, slots);
     return slots.filter((_, nth) => {
       const fate = fates[nth] ?? null;
       if (fate === 'ran' || fate === 'taken') return false;
@@ -117,7 +109,7 @@ export function createBackfills({ pool }: { pool: Pool }) {
     if (only === 'missed') return await choose(database, { team, jobId, slots, only, reasons });
     const { timing, window } = factsOf(job.document, job.id, job.createdAt, () => job.queue);
     if (!timing) throw noSchedule(job);
-    return await running(database, team, jobId, await slotsOfTiming(timing, window, slots));
+    return await withoutStopped(database, team, jobId, await slotsOfTiming(timing, window, slots));
   }
 
   async function found(database: Queryable, caller: Caller, idOrName: string): Promise<StoredJob> {

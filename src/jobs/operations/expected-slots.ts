@@ -98,8 +98,16 @@ type SlotFate = { fate: string | null };
 const RANGE_REASONS_BY_RANK = `array_position(ARRAY['excluded', 'frozen', 'paused'], g.reason)`;
 const FATES_AT_ONCE = 5_000;
 
-/** The fates of jobs' slots, in their order. */
-export async function fatesOf(database: Queryable, team: string, slots: readonly JobSlot[]): Promise<(string | null)[]> {
+/** The fates of one job's slots, in their order. */
+export const fatesOf = (database: Queryable, team: string, jobId: string, slots: readonly Date[]): Promise<(string | null)[]> =>
+  fatesOfMany(
+    database,
+    team,
+    slots.map((slot) => ({ jobId, slot })),
+  );
+
+/** The same of the slots of many jobs. */
+export async function fatesOfMany(database: Queryable, team: string, slots: readonly JobSlot[]): Promise<(string | null)[]> {
   const fates: (string | null)[] = [];
   for (let from = 0; from < slots.length; from += FATES_AT_ONCE) {
     const some = slots.slice(from, from + FATES_AT_ONCE);

@@ -1,8 +1,8 @@
 /** What a job has missed in its pause: what a resume answers, and what its catch-up would run. */
 import type { Queryable } from '../../postgres.ts';
-import { fatesOf, type JobSlot, slotsOfManyMemberships } from './expected-slots.ts';
+import { fatesOfMany, type JobSlot, slotsOfManyMemberships } from './expected-slots.ts';
 import { type EndedPause, pausedRangesNow } from './pause-store.ts';
-import { withoutFrozen, withoutStopped } from './slot-stops.ts';
+import { withoutFrozen, withoutStoppedOfMany } from './slot-stops.ts';
 
 export type MissedInPause = {
   /** The stretches that end now, with how many slots lie in each. */
@@ -40,8 +40,8 @@ export async function missedInPauses(
 }
 
 async function wouldHaveRun(database: Queryable, team: string, slots: readonly JobSlot[]): Promise<JobSlot[]> {
-  const wanted = await withoutFrozen(database, team, await withoutStopped(database, team, slots));
-  const fates = await fatesOf(database, team, wanted);
+  const wanted = await withoutFrozen(database, team, await withoutStoppedOfMany(database, team, slots));
+  const fates = await fatesOfMany(database, team, wanted);
   // a slot that was admitted just before the pause has its row; one that was caught by it has a range, or a row that says so
   return wanted.filter((_, nth) => fates[nth] === null || fates[nth] === 'paused');
 }

@@ -40,8 +40,14 @@ export async function withoutFrozen(database: Queryable, team: string, slots: re
   );
 }
 
-/** Leaves out what the jobs' calendars and their choices for changes of clocks leave out, by the rules they have now. */
-export async function withoutStopped(database: Queryable, team: string, slots: readonly JobSlot[]): Promise<JobSlot[]> {
+/** Leaves out what the job's calendars and its choice for changes of clocks leave out, by the rules it has now. */
+export async function withoutStopped(database: Queryable, team: string, jobId: string, slots: readonly Date[]): Promise<Date[]> {
+  const asked = slots.map((slot) => ({ jobId, slot }));
+  return (await withoutStoppedOfMany(database, team, asked)).map(({ slot }) => slot);
+}
+
+/** The same of the slots of many jobs; each job's own are in order. */
+export async function withoutStoppedOfMany(database: Queryable, team: string, slots: readonly JobSlot[]): Promise<JobSlot[]> {
   if (slots.length === 0) return [];
   const { rows } = await database.query<{ id: string; schedule: Schedule | null; created_at: Date }>({
     name: 'schedules-of-jobs',
