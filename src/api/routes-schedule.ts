@@ -7,10 +7,13 @@ import type { Executions } from '../jobs/executions.ts';
 import { pauseSchema, resumeSchema } from '../jobs/operations/pause-document.ts';
 import { previewSchema, type Schedules, type ScheduleView } from '../jobs/schedules.ts';
 import { durationMs, durationSchema } from '../jobs/time/duration.ts';
+import { instantSchema } from '../jobs/time/instant.ts';
+import { MOST_PREVIEWED } from '../jobs/time/preview.ts';
 import { scheduleSchema } from '../jobs/time/schedule-document.ts';
 import { parseActionBody } from './action-body.ts';
 import { executionSchema, previewResultSchema, scheduleStatusSchema, scheduleViewSchema } from './documents.ts';
 import { etagOf } from './preconditions.ts';
+import { wholeNumber } from './query.ts';
 import type { Call, Reply } from './request.ts';
 import { reply } from './request.ts';
 import { type RoutesOfGroup, route } from './route.ts';
@@ -21,6 +24,22 @@ const MOST_WAIT_MS = 60_000;
 const triggerQuery = z.object({
   wait: durationSchema.optional().meta({ description: 'Wait so long (≤ 60s) for the end: 200 when it has ended, else 202' }),
 });
+
+const previewQuery = z.object({
+  schedule: z.string().meta({ description: 'A schedule as JSON', example: '{"cron":"0 2 * * *"}' }),
+  count: wholeNumber(1, MOST_PREVIEWED).optional().meta({ description: 'How many runs; default 5' }),
+  from: instantSchema.optional().meta({ description: 'Runs after this time; default now' }),
+});
+
+function scheduleOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new JobError('invalid', 'invalid_query', 'schedule is not JSON; write e.g. schedule={"cron":"0 2 * * *"}, percent-encoded.', {
+      errors: [{ path: 'query/schedule', message: 'is not JSON', code: 'invalid' }],
+    });
+  }
+}
 
 export type ScheduleRoutesDeps = { schedules: Schedules; executions: Executions; publicUrl: string; inputLimitBytes: number };
 
@@ -56,6 +75,16 @@ export function createScheduleRoutes({ schedules, executions, publicUrl, inputLi
         idempotent: false,
         responses: { 200: { description: 'The next times', schema: previewResultSchema } },
         handle: async ({ caller, body }) => reply(200, await schedules.preview(caller, body)),
+      }),
+      route({
+        method: 'get',
+        path: '/api/v1/schedule/preview',
+        operationId: 'showSchedulePreview',
+        summary: 'The same as a link: the schedule as JSON in the query',
+        query: previewQuery,
+        responses: { 200: { description: 'The next times', schema: previewResultSchema } },
+        handle: async ({ caller, query: { schedule, ...asked } }) =>
+          reply(200, await schedules.preview(caller, { ...asked, schedule: scheduleOf(schedule) })),
       }),
       route({
         method: 'get',

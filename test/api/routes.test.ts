@@ -151,6 +151,20 @@ describe('schedules', () => {
     assert.deepEqual([preview.status, (preview.body.runs as unknown[]).length], [200, 3]);
     assert.equal((await api.call('POST', '/api/v1/schedule/preview', { schedule: { cron: '0 2 31 2 *' } })).status, 422);
     assert.equal((await api.call('POST', '/api/v1/schedule/preview')).status, 422);
+    const link = (schedule: string, more = '') =>
+      api.call('GET', `/api/v1/schedule/preview?schedule=${encodeURIComponent(schedule)}${more}`);
+    const shown = await link('{"cron":"0 2 * * *"}', '&count=3&from=2026-11-21T00:00:00Z');
+    assert.deepEqual(
+      [shown.status, (shown.body.runs as { slot: string }[]).map((run) => run.slot.slice(8, 10))],
+      [200, ['21', '22', '23']],
+    );
+    for (const wrong of [
+      await link('{'),
+      await link('{"cron":"0 2 31 2 *"}'),
+      await link('{"every":"1m"}', '&count=1001'),
+      await link('null'),
+    ])
+      assert.ok([400, 422].includes(wrong.status), wrong.text);
   });
   test('the status counts jobs and queues', async () => {
     const status = await api.call('GET', '/api/v1/schedule/status');
