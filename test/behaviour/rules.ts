@@ -30,7 +30,8 @@ export function ruleFacts(scene: () => Scene): void {
 
   test('slots in a freeze, and slots that a calendar excludes, are one range row each; the others run', async () => {
     const { almanac, endpoint, job, slots, ok } = scene();
-    const { schedule, first } = firing(4, 8_000);
+    // all of it has to be there before the first slot
+    const { schedule, first } = firing(4, 15_000);
     const day = (ms: number) => new Date(ms).toISOString().slice(0, 10);
     const closed = `closed-${Math.random()}`;
     await ok(
@@ -46,10 +47,11 @@ export function ruleFacts(scene: () => Scene): void {
     const rangesOf = async (id: string) =>
       (await almanac.pool.query('SELECT reason, from_at, to_at, count, freeze_id, calendar FROM slot_ranges WHERE job_id = $1', [id])).rows;
     const at = (nth: number) => new Date(first + nth * 1_000);
-    await until('all slots are accounted for', async () => {
+    const accounted = async () => {
       const counts = [...(await rangesOf(frozen.id)), ...(await rangesOf(excluded.id))].map((range) => range.count);
       return counts.join() === '2,4' && (await slots(frozen)).length === 2;
-    });
+    };
+    await until('all slots are accounted for', accounted, 60_000);
     assert.deepEqual(
       (await slots(frozen)).map((row) => Date.parse(row.slot)),
       [+at(0), +at(3)],
