@@ -88,7 +88,8 @@ test('a channel that hangs has four attempts under way, others are told meanwhil
     { state: 'sending', count: 4 },
     { state: 'waiting', count: 46 },
   ]);
-  assert.match(await metrics.registry.metrics(), /notifications_total\{type="webhook",outcome="delivered".*\} 40/);
+  const counted = /notifications_total\{type="webhook",outcome="delivered".*\} 40/;
+  await until('the counter tells', async () => counted.test(await metrics.registry.metrics()), 60_000);
   await controller.stop();
   assert.deepEqual(await states('hangs'), [{ state: 'waiting', count: 50 }]);
   const { rows } = await pool.query<{ attempts: number }>(`SELECT DISTINCT attempts FROM deliveries WHERE channel_id = 'hangs'`);
