@@ -130,4 +130,15 @@ describe('mail', () => {
     assert.equal(own.arrived.length, 1);
     await own.close();
   });
+
+  test('speaks TLS from the first byte where that is said, and believes no certificate that nobody vouches for', async () => {
+    const secure = await startMailServer({ secure: true });
+    const smtp = { host: '127.0.0.1', port: secure.port, tls: 'implicit' };
+    await it.channels.create(CALLER, { type: 'email', name: 'secure', to: ['ops@example.org'], smtp });
+    const { state, lastAttempt } = await it.deliveries.test(CALLER, 'secure');
+    assert.equal(state, 'failed');
+    assert.match(JSON.stringify(lastAttempt), /certificate/i);
+    assert.equal(secure.arrived.length, 0);
+    await secure.close();
+  });
 });
