@@ -9,6 +9,7 @@
  */
 import { inTransaction, type Pool, type Transaction } from '../../postgres.ts';
 import { timingsByHash } from '../clocks/late-slot-store.ts';
+import { JobError } from '../errors.ts';
 import type { Backfills } from '../operations/backfills.ts';
 import { withoutStopped } from '../operations/slot-stops.ts';
 import type { Timing } from '../time/timing.ts';
@@ -58,7 +59,11 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
   async function catchUp(tx: Transaction, job: JobState, candidates: readonly Date[], last: OverFreeze): Promise<string | null> {
     if (candidates.length === 0) return null;
     const { team, job_id: jobId } = job;
-    const running = await withoutStopped(tx, team, jobId, candidates);
+    // admit has left out what calendars exclude; one that can not be worked out now must not keep the freeze from its end
+    const running = await withoutStopped(tx, team, jobId, candidates).catch((error: unknown) => {
+      if (error instanceof JobError) return candidates;
+      throw error;
+    });
     const slots = job.catch_up === 'last' ? running.slice(-1) : running;
     if (slots.length === 0) return null;
     const reason = `freeze ${last.id} is over: ${last.reason}`;
