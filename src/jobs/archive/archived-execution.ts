@@ -6,7 +6,7 @@ type Line = Record<string, unknown> & { partition_at: string; id: string };
 const TIMES = ['partition_at', 'slot', 'due_at', 'created_at', 'started_at', 'finished_at', 'cancel_requested_at'] as const;
 
 /** What every row has that is younger than its column. */
-const ABSENT = { chunk: null, label: null, operation_id: null };
+const ABSENT = { chunk: null, label: null, operation_id: null, freeze_id: null, freeze_reason: null };
 
 export function executionOfLine(text: string): ExecutionRow {
   const line = JSON.parse(text) as Line;
