@@ -33,6 +33,8 @@ export async function resumeDue(pool: Pool, log: Log): Promise<{ resumed: number
 
 async function resumeAll(pool: Pool, team: string, ids: readonly string[]): Promise<number> {
   return await inTransaction(pool, async (tx) => {
+    // look-ups by key, as in operation-runner.ts
+    await tx.query('SET LOCAL enable_seqscan = off');
     const { jobs, at } = await jobsLock(tx, team, ids);
     // somebody may have resumed it, deleted it, or given its pause another end
     const over = [...jobs.values()].filter(({ pause }) => pause?.until && new Date(pause.until) <= at);

@@ -58,7 +58,8 @@ export function createOperationRunner({ pool, log, appliers }: { pool: Pool; log
     let taken: OperationItem[] = [];
     try {
       const { applied, ...result } = await inTransaction(pool, async (tx) => {
-        await tx.query(`SET LOCAL lock_timeout = ${LOCK_MS}`);
+        // a batch is looked up by keys; a planner that takes a table for tiny would walk through it once per item
+        await tx.query(`SET LOCAL lock_timeout = ${LOCK_MS}; SET LOCAL enable_seqscan = off`);
         const operation = await operationTake(tx, team, id, LEASE_MS);
         if (operation?.state !== 'running') return { ...DONE, applied: null };
         if (operation.wait_ms > 0) return { done: false, waitMs: operation.wait_ms, idle: false, applied: null };

@@ -50,7 +50,8 @@ export async function pausedRangesNow(database: Queryable, team: string, jobIds:
   const { rows } = await database.query<OpenPause>({
     name: 'paused-ranges-now',
     text: `SELECT g.job_id, g.from_at AS from FROM unnest($2::text[]) AS u (id)
-             JOIN slot_ranges g ON g.job_id = u.id AND g.team = $1 AND g.reason = 'paused' AND g.to_at IS NULL
+             JOIN LATERAL (SELECT g.job_id, g.from_at FROM slot_ranges g
+                            WHERE g.job_id = u.id AND g.team = $1 AND g.reason = 'paused' AND g.to_at IS NULL ORDER BY g.job_id, g.from_at LIMIT 100) g ON true
             ORDER BY g.job_id, g.from_at`,
     values: [team, jobIds],
   });
@@ -64,9 +65,15 @@ export async function pausedRangesEnd(tx: Transaction, team: string, ended: read
   if (ended.length === 0) return;
   await tx.query({
     name: 'paused-ranges-end',
-    text: `UPDATE slot_ranges g SET to_at = greatest(g.from_at, p.to_at), count = p.count
-             FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::integer[]) AS p (job_id, from_at, to_at, count)
-            WHERE g.job_id = p.job_id AND g.team = $1 AND g.reason = 'paused' AND g.to_at IS NULL AND date_trunc('milliseconds', g.from_at) = p.from_at`,
+    text: `WITH open AS MATERIALIZED (
+             SELECT g.job_id, g.from_at, p.to_at, p.count
+               FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::integer[]) AS p (job_id, from_at, to_at, count)
+               JOIN LATERAL (SELECT g.job_id, g.from_at FROM slot_ranges g
+                              WHERE g.job_id = p.job_id AND g.from_at >= p.from_at AND g.from_at < p.from_at + interval '1 millisecond'
+                                AND g.team = $1 AND g.reason = 'paused' AND g.to_at IS NULL LIMIT 1) g ON true
+           )
+           UPDATE slot_ranges g SET to_at = greatest(g.from_at, o.to_at), count = o.count
+             FROM open o WHERE g.job_id = o.job_id AND g.from_at = o.from_at AND g.reason = 'paused'`,
     values: [team, ended.map((one) => one.job_id), ended.map((one) => one.from), ended.map((one) => one.to), ended.map((one) => one.count)],
   });
 }
@@ -105,7 +112,7 @@ export async function pausesRaise(tx: Transaction, team: string, jobs: readonly 
 
 export type ShownClock = { id: string; generation: number; observedGeneration: number; paused: boolean };
 
-/** Raises jobs' own clocks whose pause is to be shown in Temporal. Locked in id order, as everywhere. */
+/** Raises jobs' own clocks whose pause is to be shown in Temporal. @param clocks in id order, in which they are locked */
 export async function ownClocksShow(
   tx: Transaction,
   team: string,
@@ -114,14 +121,14 @@ export async function ownClocksShow(
   if (clocks.length === 0) return [];
   const { rows } = await tx.query<{ id: string; generation: string; observed_generation: string; paused: boolean }>({
     name: 'own-clocks-show',
-    text: `WITH wanted AS MATERIALIZED (
-             SELECT w.id, w.paused, w.check_at FROM unnest($2::text[], $3::boolean[], $4::timestamptz[]) AS w (id, paused, check_at)
-           ), held AS MATERIALIZED (
-             SELECT c.id FROM clocks c WHERE c.id IN (SELECT w.id FROM wanted w) AND c.team = $1 AND c.deleted_at IS NULL ORDER BY c.id FOR UPDATE
+    text: `WITH held AS MATERIALIZED (
+             SELECT c.id, w.paused, w.check_at
+               FROM unnest($2::text[], $3::boolean[], $4::timestamptz[]) AS w (id, paused, check_at)
+               JOIN LATERAL (SELECT c.id FROM clocks c WHERE c.id = w.id AND c.team = $1 AND c.deleted_at IS NULL LIMIT 1 FOR UPDATE) c ON true
            )
-           UPDATE clocks c SET paused = w.paused, generation = c.generation + 1, reconcile_at = now(), failures = 0, next_check_at = least(c.next_check_at, w.check_at)
-             FROM wanted w JOIN held h ON h.id = w.id
-            WHERE c.id = w.id
+           UPDATE clocks c SET paused = h.paused, generation = c.generation + 1, reconcile_at = now(), failures = 0, next_check_at = least(c.next_check_at, h.check_at)
+             FROM held h
+            WHERE c.id = h.id
            RETURNING c.id, c.generation, c.observed_generation, c.paused`,
     values: [
       team,

@@ -84,7 +84,7 @@ async function showPauses(tx: Transaction, team: string, planned: readonly Plann
     const woken = await clockWake(tx, team, clockId, next);
     if (woken) shown.set(job.id, [desiredClock(clockId, job, facts, woken)]);
   }
-  const own = turned.filter(({ job }) => job.clockId === job.id);
+  const own = turned.filter(({ job }) => job.clockId === job.id).sort((a, b) => (a.job.id < b.job.id ? -1 : 1));
   const raised = new Map<string, RaisedClock>();
   for (const clock of await ownClocksShow(
     tx,
