@@ -51,7 +51,9 @@ export async function pausedRangesNow(database: Queryable, team: string, jobIds:
     name: 'paused-ranges-now',
     text: `SELECT g.job_id, g.from_at AS from FROM unnest($2::text[]) AS u (id)
              JOIN LATERAL (SELECT g.job_id, g.from_at FROM slot_ranges g
-                            WHERE g.job_id = u.id AND g.team = $1 AND g.reason = 'paused' AND g.to_at IS NULL ORDER BY g.job_id, g.from_at LIMIT 100) g ON true
+                            -- not IS NULL, for which there is an index: it would walk through the open stretches of all jobs
+                            WHERE g.job_id = u.id AND g.team = $1 AND g.reason = 'paused' AND coalesce(g.to_at, 'infinity') = 'infinity'
+                            ORDER BY g.job_id, g.from_at LIMIT 100) g ON true
             ORDER BY g.job_id, g.from_at`,
     values: [team, jobIds],
   });
@@ -70,7 +72,7 @@ export async function pausedRangesEnd(tx: Transaction, team: string, ended: read
                FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::integer[]) AS p (job_id, from_at, to_at, count)
                JOIN LATERAL (SELECT g.job_id, g.from_at FROM slot_ranges g
                               WHERE g.job_id = p.job_id AND g.from_at >= p.from_at AND g.from_at < p.from_at + interval '1 millisecond'
-                                AND g.team = $1 AND g.reason = 'paused' AND g.to_at IS NULL LIMIT 1) g ON true
+                                AND g.team = $1 AND g.reason = 'paused' AND coalesce(g.to_at, 'infinity') = 'infinity' LIMIT 1) g ON true
            )
            UPDATE slot_ranges g SET to_at = greatest(g.from_at, o.to_at), count = o.count
              FROM open o WHERE g.job_id = o.job_id AND g.from_at = o.from_at AND g.reason = 'paused'`,
