@@ -98,17 +98,12 @@ export async function clocksGone(database: Queryable, afterMs: number, limit: nu
   return found.rows.map((row) => row.id);
 }
 
-/** Removes a confirmed tombstone with its closed memberships, unless it was taken back. */
-export async function clockPurge(pool: Pool, clockId: string): Promise<boolean> {
-  return inTransaction(pool, async (transaction) => {
-    const gone = await transaction.query<{ team: string }>(
-      'DELETE FROM clocks WHERE id = $1 AND deleted_at IS NOT NULL AND generation = observed_generation RETURNING team',
-      [clockId],
-    );
-    if (gone.rowCount !== 1) return false;
-    await transaction.query('DELETE FROM clock_members WHERE clock_id = $1 AND team = $2', [clockId, gone.rows[0]!.team]);
-    return true;
-  });
+/** Removes a confirmed tombstone, unless it was taken back. Its memberships stay: they say which slots jobs had there, until retention forgets them or the job is purged. */
+export async function clockPurge(database: Queryable, clockId: string): Promise<boolean> {
+  const gone = await database.query('DELETE FROM clocks WHERE id = $1 AND deleted_at IS NOT NULL AND generation = observed_generation', [
+    clockId,
+  ]);
+  return gone.rowCount === 1;
 }
 
 /**

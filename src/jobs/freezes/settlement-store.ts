@@ -63,7 +63,9 @@ export type FrozenRange = { job_id: string; freeze_id: string; key: string; from
 export async function rangesToSettle(database: Queryable, freezeIds: readonly string[], jobIds: readonly string[]): Promise<FrozenRange[]> {
   const { rows } = await database.query<FrozenRange>({
     name: 'freeze-ranges-to-settle',
-    text: `SELECT g.job_id, g.freeze_id, g.from_at::text AS key, g.from_at AS from, least(coalesce(g.to_at, 'infinity'), freeze_end(f)) AS to, f.reason
+    text: `SELECT g.job_id, g.freeze_id, g.from_at::text AS key, g.from_at AS from,
+                  -- a slot that was swallowed while the end was being written is told nowhere else
+                  CASE WHEN g.to_at - interval '1 second' >= freeze_end(f) THEN g.to_at ELSE least(coalesce(g.to_at, 'infinity'), freeze_end(f)) END AS to, f.reason
              FROM slot_ranges g JOIN freezes f ON f.id = g.freeze_id
             WHERE g.freeze_id = ANY ($1::text[]) AND g.job_id = ANY ($2::text[]) AND g.settled_at IS NULL AND freeze_end(f) <= clock_timestamp()
             ORDER BY g.job_id, g.from_at`,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { clockPurge } from '../../../src/controller/ending-store.ts';
 import { createFreezeSettlement, type FreezeSettlement } from '../../../src/jobs/freezes/freeze-settlement.ts';
 import { newFreezeId, slotExecutionId } from '../../../src/jobs/ids.ts';
 import { createBackfills } from '../../../src/jobs/operations/backfills.ts';
@@ -77,7 +78,7 @@ describe('a freeze that is over', () => {
     const frozen = await freeze(0, 10);
     const [open, dated, spared] = [await job({ catchUp: 'none' }), await job({ catchUp: 'none', everyS: 300 }), await job()];
     await swallow(open.id, frozen, 0);
-    await swallow(dated.id, frozen, 0, 30);
+    await swallow(dated.id, frozen, 0, 10.01);
     const done = await settlement.settle();
     assert.deepEqual([done.jobs, done.catchUps, done.freezes, done.more], [2, 0, [frozen], false]);
     assert.deepEqual(await rangesOf(open.id), [[0, 10, 10]], 'half-open: the slot at its end is not its own');
@@ -106,6 +107,31 @@ describe('a freeze that is over', () => {
       [8, 10, 2],
     ]);
     assert.deepEqual(await caughtUp(id), [[0, 1, 2, 5, 6, 8, 9]]);
+  });
+
+  test('keeps the slots that it swallowed while its end was being written: nobody else tells them', async () => {
+    const frozen = await freeze(0, 10);
+    const [grown, single] = [await job({ catchUp: 'all' }), await job({ catchUp: 'last' })];
+    // the slot of minute 12 met a freeze whose end, minute 10, was not committed yet
+    await swallow(grown.id, frozen, 8, 12 + 1 / 60);
+    await swallow(single.id, frozen, 12, 12 + 1 / 60);
+    assert.deepEqual((await settlement.settle()).freezes, [frozen]);
+    assert.deepEqual(await rangesOf(grown.id), [[8, 12 + 1 / 60, 5]]);
+    assert.deepEqual(await rangesOf(single.id), [[12, 12 + 1 / 60, 1]]);
+    assert.deepEqual(await caughtUp(grown.id), [[8, 9, 10, 11, 12]]);
+    assert.deepEqual(await caughtUp(single.id), [[12]]);
+  });
+
+  test('keeps the slots of a clock that its job has left meanwhile, and that is gone', async () => {
+    const frozen = await freeze(0, 10);
+    const moved = await job({ catchUp: 'all' });
+    await swallow(moved.id, frozen, 0, 10);
+    await pool.query('UPDATE clock_members SET valid_to = $2 WHERE job_id = $1', [moved.id, at(20)]);
+    await pool.query('UPDATE clocks SET deleted_at = $2, observed_generation = generation WHERE id = $1', [moved.id, at(20)]);
+    assert.equal(await clockPurge(pool, moved.id), true);
+    assert.deepEqual((await settlement.settle()).freezes, [frozen]);
+    assert.deepEqual(await rangesOf(moved.id), [[0, 10, 10]]);
+    assert.deepEqual(await caughtUp(moved.id), [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]]);
   });
 
   test('does not wait for jobs that are not there any more', async () => {
