@@ -149,13 +149,13 @@ export async function ownClocksShow(
 
 /**
  * Has the search for slots without a row go back: these clocks' slots from then on were taken for paused while nobody had said that the pause was over.
- * What becomes of them is the jobs' catch-up to say.
+ * What becomes of them is the jobs' catch-up to say. The time is another one each time, so that a look under way, which may have begun after another pause had ended, does not note this away.
  */
 export async function clocksCheckFrom(tx: Transaction, team: string, clocks: readonly { id: string; from: Date }[]): Promise<void> {
   if (clocks.length === 0) return;
   await tx.query({
     name: 'clocks-check-from',
-    text: `UPDATE clocks c SET checked_until = least(c.checked_until, w.from_at), next_check_at = NULL
+    text: `UPDATE clocks c SET checked_until = least(c.checked_until, w.from_at), next_check_at = clock_timestamp()
              FROM (SELECT u.id, min(u.from_at) AS from_at FROM unnest($2::text[], $3::timestamptz[]) AS u (id, from_at) GROUP BY u.id) w
             WHERE c.id = w.id AND c.team = $1 AND c.deleted_at IS NULL`,
     values: [team, clocks.map((clock) => clock.id), clocks.map((clock) => clock.from)],

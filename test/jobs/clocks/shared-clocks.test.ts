@@ -6,13 +6,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createOrphans } from '../../../src/controller/orphans.ts';
 import { createSweep } from '../../../src/controller/sweep.ts';
 import { SHARED_LABEL } from '../../../src/jobs/clocks/clock-store.ts';
-import { clocksToCheckOnce } from '../../../src/jobs/clocks/late-slot-store.ts';
+import { clocksNoteChecked, clocksToCheck, clocksToCheckOnce } from '../../../src/jobs/clocks/late-slot-store.ts';
 import { createLateSlots } from '../../../src/jobs/clocks/late-slots.ts';
 import { createReconciler } from '../../../src/jobs/clocks/reconcile.ts';
 import { createScheduleCalls } from '../../../src/jobs/clocks/schedule-calls.ts';
 import { admitSlot } from '../../../src/jobs/execution-store.ts';
 import { latePoolId, pooledClockId, slotText } from '../../../src/jobs/ids.ts';
-import type { Pool } from '../../../src/postgres.ts';
+import { clocksCheckFrom } from '../../../src/jobs/operations/pause-store.ts';
+import { inTransaction, type Pool } from '../../../src/postgres.ts';
 import { openRoom, type Room, scheduleOrNull, silent, until } from '../../controller/room.ts';
 import { type SeededJob, seedJob } from '../../support/seed.ts';
 
@@ -188,4 +189,23 @@ describe('late slots of a shared clock', () => {
     assert.equal((await check(clock, counting)).admitted, 0);
     assert.ok(statements <= 4 && read <= 3, `${statements} statements, ${read} rows`);
   });
+});
+
+test('of pauses that end one after another, the later one is not forgotten by a look that began between them', async () => {
+  const jobs = [await seedJob(room.pool, { everyS: 60 }), await seedJob(room.pool, { everyS: 60 })];
+  const clock = await share(jobs);
+  const ends = (minutesAgo: number) => {
+    const from = new Date(Date.now() - minutesAgo * MINUTE);
+    return inTransaction(room.pool, (tx) => clocksCheckFrom(tx, 'default', [{ id: clock, from }])).then(() => from);
+  };
+  await ends(10);
+  const [seen] = await clocksToCheckOnce(room.pool, [clock]);
+  const from = await ends(20);
+  await clocksNoteChecked(room.pool, [{ clock: seen!, until: new Date(), next: new Date(Date.now() + MINUTE) }]);
+  const [now] = await clocksToCheckOnce(room.pool, [clock]);
+  assert.deepEqual(now!.checked_until, from);
+  assert.ok(
+    (await clocksToCheck(room.pool, 100)).some(({ id }) => id === clock),
+    'and is looked at at once',
+  );
 });
