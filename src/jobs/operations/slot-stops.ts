@@ -31,7 +31,7 @@ export async function withoutFrozen(database: Queryable, team: string, slots: re
     name: 'freezes-over-slots',
     text: `SELECT j.id AS job_id, f.from_at, coalesce(f.ended_at, f.to_at) AS until
              FROM freezes f JOIN jobs j ON j.id = ANY ($2::text[]) AND j.team = $1
-            WHERE f.team = $1 AND f.from_at <= $4 AND coalesce(f.ended_at, f.to_at, 'infinity') > $3 AND freeze_covers(f, j)`,
+            WHERE (f.team = $1 OR f.scope = 'global') AND f.from_at <= $4 AND coalesce(f.ended_at, f.to_at, 'infinity') > $3 AND freeze_covers(f, j)`,
     values: [team, idsOf(slots), new Date(times.reduce((a, b) => Math.min(a, b))), new Date(times.reduce((a, b) => Math.max(a, b)))],
   });
   const ofJob = Map.groupBy(rows, (row) => row.job_id);

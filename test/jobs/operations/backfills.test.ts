@@ -220,7 +220,10 @@ describe('a resume', () => {
       hour(2),
       new Date(hour(1).getTime() + 1),
     );
-    assert.equal((await it.schedules.resume(CALLER, frozen, { dryRun: true }, ASYNC)).value.resumed?.missed, 2);
+    const missed = async () => (await it.schedules.resume(CALLER, frozen, { dryRun: true }, ASYNC)).value.resumed?.missed;
+    assert.equal(await missed(), 2);
+    await rows(it.pool, `UPDATE freezes SET team = 'another', scope = 'global', targets = '{}' WHERE id = 'frz_test'`);
+    assert.equal(await missed(), 2, 'a freeze of all teams is one of this team too');
     await rows(it.pool, `DELETE FROM freezes WHERE id = 'frz_test'`);
     const day = text(hour(0)).slice(0, 10);
     await rows(
