@@ -11,7 +11,7 @@ import { invalidJob, type JobDocument } from './job-document.ts';
 import { factsOf, type JobFacts, onceDue, type QueueOf, stateOf, upcomingSlots } from './job-facts.ts';
 import { sameJson } from './job-json.ts';
 import { cancelOnce, nextDue, onceValues, planOnce, writeOnce } from './job-once-change.ts';
-import { onceFindPending } from './job-once-store.ts';
+import { onceFindPending, onceTakeBack } from './job-once-store.ts';
 import type { StoredJob } from './job-store.ts';
 import { jobWriteGeneration } from './job-write-store.ts';
 
@@ -78,6 +78,7 @@ export async function changeJob(
   const rescheduled = !sameJson(job.document.schedule, document.schedule);
   if (rescheduled && document.enabled) firstRun(document, facts, at);
 
+  if (before.kind === 'once') await onceTakeBack(tx, job.team, job.id);
   const pending = await onceFindPending(tx, job.team, job.id);
   const due = facts.kind === 'once' && document.enabled ? await nextDue(tx, job, document, rescheduled, pending?.dueAt ?? null, at) : null;
   const slot = facts.kind !== 'once' && document.enabled ? (upcomingSlots(facts, at, 1)[0] ?? null) : null;

@@ -34,6 +34,23 @@ export async function onceFindPending(tx: Transaction, team: string, jobId: stri
   return row ? { id: row.id, dueAt: row.due_at, workflowId: row.workflow_id, dispatch: row.dispatch, queue: row.queue } : null;
 }
 
+/**
+ * Makes a run that waits, for the end of a freeze or of another, and has never begun, one that is still ahead: it is admitted anew, at the time it has then.
+ * The caller holds the job's lock.
+ */
+export async function onceTakeBack(tx: Transaction, team: string, jobId: string): Promise<void> {
+  await tx.query({
+    name: 'once-take-back',
+    text: `WITH taken AS (
+             UPDATE job_executions SET waiting = false, counted = false, reason = NULL, freeze_id = NULL, run_id = NULL
+              WHERE job_id = $1 AND team = $2 AND trigger = 'once' AND finished_at IS NULL AND status = 'queued' AND waiting AND attempt = 0
+             RETURNING id
+           )
+           UPDATE job_runtime SET waiting = waiting - (SELECT count(*) FROM taken) WHERE job_id = $1 AND team = $2 AND EXISTS (SELECT 1 FROM taken)`,
+    values: [jobId, team],
+  });
+}
+
 /** Whether another one-off is due in the same second, and whether there is time left to share a workflow. */
 export async function onceCompany(
   tx: Transaction,

@@ -1,8 +1,10 @@
 /** One-offs that are due in the same second share a workflow, from the second one on (semantics.md 17). */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { bucketPoolId } from '../../src/jobs/ids.ts';
+import { beginQueued } from '../../src/jobs/beginning-store.ts';
+import { bucketPoolId, partitionAtOf } from '../../src/jobs/ids.ts';
 import type { JobView } from '../../src/jobs/job-view.ts';
+import { countersOf } from '../support/seed.ts';
 import { ASYNC, CALLER, HTTP_TARGET, type JobsUnderTest, jobsUnderTest, rows } from './jobs-under-test.ts';
 
 let it: JobsUnderTest;
@@ -113,4 +115,29 @@ test('one moves out of its pool and into another, and is cancelled, without touc
   await it.jobs.remove(CALLER, id, ASYNC);
   assert.equal((await onceOf(id)).status, 'cancelled');
   assert.deepEqual(stopped, [`${own.id}-g3`, `${own.id}-g6`], 'only workflows that it had to itself are stopped');
+});
+
+test('one that is held by a freeze has one run all the same when it is given another time, and keeps it when something else is changed', async () => {
+  const job = await create({ name: 'held', schedule: { at: nextSecond().toISOString() } });
+  const { id } = await onceOf(job.id);
+  const key = { team: 'default', partitionAt: partitionAtOf(id)!, id };
+  await it.pool.query(`UPDATE job_executions SET due_at = now() - interval '1 second' WHERE id = $1`, [id]);
+  await it.pool.query(
+    `INSERT INTO freezes (id, team, scope, reason, from_at, created_by) VALUES ('frz_once', 'default', 'team', 'x', now() - interval '1 minute', 'tests')`,
+  );
+  const hold = async () => {
+    const { workflow_id: workflowId } = await onceOf(job.id);
+    return await beginQueued(it.pool, { ...key, workflowId, runId: 'run', bufferLimit: 10, shortMs: 10_000 });
+  };
+  assert.equal((await hold())?.decision, 'wait');
+  assert.equal((await patch(job.id, { description: 'the same run' })).state, 'active');
+  assert.equal((await hold())?.decision, 'wait');
+  const later = nextSecond();
+  await patch(job.id, { schedule: { at: later.toISOString() } });
+  assert.deepEqual(
+    await rows(it.pool, `SELECT id, due_at, waiting, counted, reason, status FROM job_executions WHERE job_id = $1`, job.id),
+    [{ id, due_at: later, waiting: false, counted: false, reason: null, status: 'queued' }],
+  );
+  assert.deepEqual(await countersOf(it.pool, job.id), { active: 0, waiting: 0, rowsActive: 0, rowsWaiting: 0 });
+  await it.pool.query('DELETE FROM freezes');
 });
