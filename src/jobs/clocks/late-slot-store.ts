@@ -175,8 +175,14 @@ export async function writeMissedRows(
 /** Notes how far clocks have been checked, unless they were changed meanwhile: then they are looked at again as they are now. */
 export async function clocksNoteChecked(database: Queryable, checked: { clock: ClockToCheck; until: Date; next: Date }[]): Promise<void> {
   await database.query(
-    `UPDATE clocks c SET checked_until = greatest(c.checked_until, d.until), next_check_at = d.next
-       FROM unnest($1::text[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[]) AS d (id, generation, was, until, next)
+    // locked in id order, as by those who pause and resume hundreds
+    `WITH noted AS MATERIALIZED (
+       SELECT d.* FROM unnest($1::text[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[]) AS d (id, generation, was, until, next)
+     ), held AS MATERIALIZED (
+       SELECT c.id FROM clocks c WHERE c.id IN (SELECT n.id FROM noted n) ORDER BY c.id FOR UPDATE
+     )
+     UPDATE clocks c SET checked_until = greatest(c.checked_until, d.until), next_check_at = d.next
+       FROM noted d JOIN held h ON h.id = d.id
       WHERE c.id = d.id AND c.generation = d.generation AND c.next_check_at::text IS NOT DISTINCT FROM d.was`,
     [
       checked.map((one) => one.clock.id),

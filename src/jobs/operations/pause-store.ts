@@ -155,9 +155,14 @@ export async function clocksCheckFrom(tx: Transaction, team: string, clocks: rea
   if (clocks.length === 0) return;
   await tx.query({
     name: 'clocks-check-from',
-    text: `UPDATE clocks c SET checked_until = least(c.checked_until, w.from_at), next_check_at = clock_timestamp()
-             FROM (SELECT u.id, min(u.from_at) AS from_at FROM unnest($2::text[], $3::timestamptz[]) AS u (id, from_at) GROUP BY u.id) w
-            WHERE c.id = w.id AND c.team = $1 AND c.deleted_at IS NULL`,
+    text: `WITH wanted AS MATERIALIZED (
+             SELECT u.id, min(u.from_at) AS from_at FROM unnest($2::text[], $3::timestamptz[]) AS u (id, from_at) GROUP BY u.id
+           ), held AS MATERIALIZED (
+             SELECT c.id FROM clocks c WHERE c.id IN (SELECT w.id FROM wanted w) AND c.team = $1 AND c.deleted_at IS NULL ORDER BY c.id FOR UPDATE
+           )
+           UPDATE clocks c SET checked_until = least(c.checked_until, w.from_at), next_check_at = clock_timestamp()
+             FROM wanted w JOIN held h ON h.id = w.id
+            WHERE c.id = w.id`,
     values: [team, clocks.map((clock) => clock.id), clocks.map((clock) => clock.from)],
   });
 }

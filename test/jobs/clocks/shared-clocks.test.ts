@@ -209,3 +209,34 @@ test('of pauses that end one after another, the later one is not forgotten by a 
     'and is looked at at once',
   );
 });
+
+test('clocks are noted in the order in which everybody locks them', async () => {
+  const jobs = [await seedJob(room.pool, { everyS: 60 }), await seedJob(room.pool, { everyS: 60 })];
+  const [first, second] = jobs.map(({ id }) => id).sort();
+  // as many as a scheduler at work has, so that each is looked up
+  await room.pool.query(
+    `INSERT INTO clocks (id, team, kind, timing_hash, queue, next_check_at) SELECT 'other_' || n, 'other', 'pooled', 'x', 'x', 'infinity' FROM generate_series(1, 3000) AS n`,
+  );
+  await room.pool.query('ANALYZE clocks');
+  const seen = await clocksToCheckOnce(room.pool, [second!, first!]);
+  seen.sort((a, b) => (a.id < b.id ? 1 : -1));
+  const noted = await inTransaction(room.pool, async (tx) => {
+    await tx.query('SELECT 1 FROM clocks WHERE id = $1 FOR UPDATE', [first]);
+    const done = clocksNoteChecked(
+      room.pool,
+      seen.map((clock) => ({ clock, until: new Date(), next: new Date(Date.now() + MINUTE) })),
+    ).then(
+      () => 'noted',
+      (error: unknown) => String(error),
+    );
+    await until('the note waits', async () => {
+      const { rowCount } = await room.pool.query(
+        `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%checked_until%'`,
+      );
+      return rowCount === 1;
+    });
+    await tx.query('UPDATE clocks SET paused = true WHERE id = $1', [second]);
+    return { done };
+  });
+  assert.equal(await noted.done, 'noted');
+});
