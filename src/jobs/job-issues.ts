@@ -77,7 +77,7 @@ function sentence(issue: z.core.$ZodIssue): string {
 
 function codeOf(issue: z.core.$ZodIssue): string {
   if (/ is not supported yet\b/.test(issue.message)) return 'not_supported_yet';
-  if (/ is required\b/.test(issue.message)) return 'required';
+  if (/\bis required\b/.test(issue.message)) return 'required';
   if (issue.code === 'custom') return typeof issue.params?.code === 'string' ? issue.params.code : 'invalid';
   return issue.code;
 }

@@ -1,5 +1,6 @@
 /** `schedule.calendar`: days and times of day in words that a cron has not, among them the n-th Monday, the last weekday and business days. */
 import { z } from 'zod';
+import { strictShape } from '../job-issues.ts';
 import { parseInstant } from './instant.ts';
 
 /** The order is that of `Date`: Sunday is 0. */
@@ -108,26 +109,22 @@ const holidaysSchema = z
   .meta({ description: 'Days that are no business days: a list of dates, or the name of a shared calendar' });
 
 /** One rule: all that it says holds together. */
-export const calendarRuleSchema = z
-  .strictObject(
-    {
-      at: listOf(readTime, MOST_TIMES, 'a time of day in quotes, e.g. "09:00"').meta({ description: 'Times of day, e.g. "09:00"' }),
-      months: listOf(readMonth, 12, 'a month, 1 to 12 or e.g. "jan"').optional(),
-      weekdays: weekdays.optional(),
-      daysOfMonth: listOf(readDayOfMonth, 62, 'a day of the month, 1 to 31 or "last"').optional(),
-      nth: listOf(readNth, MOST_NTH * 2, '"first", "second", … "last" or a number')
-        .optional()
-        .meta({ description: 'Of the days that weekdays or businessDays leave in the month: the first, the last, the third …' }),
-      businessDays: z.literal(true, { error: 'must be true; leave it out otherwise' }).optional(),
-      weekend: weekdays.optional().meta({ description: 'Days of the week that are no business days; default sat and sun' }),
-      holidays: holidaysSchema.optional(),
-      holidayDates: holidayDates.optional().meta({ description: 'Written by Almanac: the days of the calendar that holidays names' }),
-    },
-    {
-      error: (issue) =>
-        issue.code === 'invalid_type' ? 'must be an object with at and what days are meant, or a list of such' : undefined,
-    },
-  )
+export const calendarRuleSchema = strictShape(
+  {
+    at: listOf(readTime, MOST_TIMES, 'a time of day in quotes, e.g. "09:00"').meta({ description: 'Times of day, e.g. "09:00"' }),
+    months: listOf(readMonth, 12, 'a month, 1 to 12 or e.g. "jan"').optional(),
+    weekdays: weekdays.optional(),
+    daysOfMonth: listOf(readDayOfMonth, 62, 'a day of the month, 1 to 31 or "last"').optional(),
+    nth: listOf(readNth, MOST_NTH * 2, '"first", "second", … "last" or a number')
+      .optional()
+      .meta({ description: 'Of the days that weekdays or businessDays leave in the month: the first, the last, the third …' }),
+    businessDays: z.literal(true, { error: 'must be true; leave it out otherwise' }).optional(),
+    weekend: weekdays.optional().meta({ description: 'Days of the week that are no business days; default sat and sun' }),
+    holidays: holidaysSchema.optional(),
+    holidayDates: holidayDates.optional().meta({ description: 'Written by Almanac: the days of the calendar that holidays names' }),
+  },
+  'at and what days are meant, or a list of such',
+)
   .superRefine((rule, context) => {
     for (const [key, message] of problemsOf(rule)) context.addIssue({ code: 'custom', path: [key], message });
   })

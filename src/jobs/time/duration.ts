@@ -90,7 +90,12 @@ export function formatDuration(ms: number): string {
 
 /** A duration in a document: a text in, its canonical text out (`"PT90S"` → `"1m30s"`). Read it with `durationMs`. */
 export const durationSchema = z
-  .string({ error: (issue) => `must be a duration in quotes, e.g. "30s" (is ${JSON.stringify(issue.input)})` })
+  .string({
+    error: ({ input }) =>
+      input === undefined
+        ? 'is required: a duration, e.g. "30s"'
+        : `must be a duration in quotes, e.g. "30s" (is ${JSON.stringify(input)})`,
+  })
   .max(100, 'is too long for a duration; write e.g. "1h30m"')
   .check((payload) => {
     try {

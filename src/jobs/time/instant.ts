@@ -36,7 +36,12 @@ export function formatInstant(moment: Date): string {
 
 /** A moment in a document: RFC 3339 with offset in, UTC out (`2026-12-01T10:00:00+02:00` → `2026-12-01T08:00:00Z`). */
 export const instantSchema = z
-  .string({ error: (issue) => `must be an RFC 3339 time in quotes, e.g. "2026-12-01T10:00:00Z" (is ${JSON.stringify(issue.input)})` })
+  .string({
+    error: ({ input }) =>
+      input === undefined
+        ? 'is required: an RFC 3339 time, e.g. "2026-12-01T10:00:00Z"'
+        : `must be an RFC 3339 time in quotes, e.g. "2026-12-01T10:00:00Z" (is ${JSON.stringify(input)})`,
+  })
   .check((payload) => {
     const parsed = parseInstant(payload.value);
     if (typeof parsed === 'string') payload.issues.push({ code: 'custom', message: parsed, input: payload.value, continue: true });

@@ -1,6 +1,7 @@
 /** The `schedule` block of the job document: parsed whole, canonical texts out, unknown keys refused with the nearest known one. */
 import { closest } from 'fastest-levenshtein';
 import { z } from 'zod';
+import { strictShape } from '../job-issues.ts';
 import { ruleProblem } from './calendar-compile.ts';
 import { calendarRuleSchema, MOST_RULES } from './calendar-rule.ts';
 import { CronError, compileCron } from './cron.ts';
@@ -82,18 +83,16 @@ const calendarNames = z
   .min(1, 'must hold at least one calendar; leave it out instead')
   .max(MOST_CALENDARS, `holds more than ${MOST_CALENDARS} calendars; put their days into one`);
 
-const dstSchema = z
-  .strictObject(
-    {
-      gap: z.enum(['skip', 'shift'], { error: 'must be "skip" or "shift"' }).optional(),
-      repeat: z.enum(['first', 'last', 'both'], { error: 'must be "first", "last" or "both"' }).optional(),
-    },
-    { error: (issue) => (issue.code === 'invalid_type' ? 'must be an object with gap and repeat, both optional' : undefined) },
-  )
-  .meta({
-    description:
-      'On days when clocks change. gap: a time that does not exist is left out, or runs when the clocks have jumped (default shift). repeat: a time that comes twice runs the first time, the last, or both (default first; a schedule that fires every hour goes on hour by hour unless this is written)',
-  });
+const dstSchema = strictShape(
+  {
+    gap: z.enum(['skip', 'shift'], { error: 'must be "skip" or "shift"' }).optional(),
+    repeat: z.enum(['first', 'last', 'both'], { error: 'must be "first", "last" or "both"' }).optional(),
+  },
+  'gap and repeat, both optional',
+).meta({
+  description:
+    'On days when clocks change. gap: a time that does not exist is left out, or runs when the clocks have jumped (default shift). repeat: a time that comes twice runs the first time, the last, or both (default first; a schedule that fires every hour goes on hour by hour unless this is written)',
+});
 
 const shape = {
   cron: z.union([cronText, cronList], { error: `must be a cron text in quotes or a list of at most ${MOST_CRONS} of them` }).optional(),
@@ -127,7 +126,7 @@ export const scheduleSchema = z
           .map((key) => `unknown key ${JSON.stringify(key.slice(0, 60))}, did you mean "${closest(key.slice(0, 60), KNOWN_KEYS)}"?`)
           .join('; ');
       }
-      return issue.code === 'invalid_type' ? 'must be an object with cron, every, at or delay' : undefined;
+      return issue.code === 'invalid_type' ? 'must be an object with cron, every, calendar, at or delay' : undefined;
     },
   })
   .superRefine((schedule, context) => {

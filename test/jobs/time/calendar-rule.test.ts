@@ -102,7 +102,7 @@ test('nonsense is refused with the cure, at once', () => {
       { at: Array.from({ length: 24 }, (_, hour) => `${String(hour).padStart(2, '0')}:00`), businessDays: true, holidays: '2026-01-01' },
       /dates a year, more than 2000; use cron with weekdays/,
     ],
-    ['mon', /^\/calendar\/0 must be an object with at/],
+    ['mon', /^\/calendar\/0 must be an object: at/],
     [{ at: '09:00', weekday: 'mon' }, /weekday/],
     [{ at: Array.from({ length: 100_000 }, () => '09:00') }, /more than 24/],
   ];

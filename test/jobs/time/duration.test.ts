@@ -62,6 +62,7 @@ test('what is formatted parses to the same milliseconds, and its text is canonic
 test('the schema keeps a canonical text and answers a wrong one with an issue', () => {
   assert.equal(durationSchema.parse('PT90S'), '1m30s');
   assert.equal(durationMs(durationSchema.parse('90s')), 90_000);
+  assert.match(durationSchema.safeParse(undefined).error!.issues[0]!.message, /^is required: a duration/);
   assert.match(durationSchema.safeParse(30).error!.issues[0]!.message, /must be a duration in quotes, e\.g\. "30s" \(is 30\)/);
   assert.match(durationSchema.safeParse('x').error!.issues[0]!.message, /"x" is not a duration/);
   assert.equal(durationSchema.safeParse('9'.repeat(10_000)).success, false);

@@ -51,6 +51,8 @@ test('unknown keys are refused with the nearest known one', () => {
   refused({ cron: '@daily', timezon: 'UTC' }, /unknown key "timezon", did you mean "timezone"\?/);
   refused({ crom: '@daily' }, /did you mean "cron"\?/);
   refused({ every: '1m', ['k'.repeat(5_000)]: 1 }, /unknown key/);
+  refused({ calendar: { at: '08:00', weekday: ['mon'] } }, /^\/calendar\/0 unknown key "weekday", did you mean "weekdays"\?/);
+  refused({ cron: '@daily', dst: { gaps: 'skip' } }, /^\/dst unknown key "gaps", did you mean "gap"\?/);
 });
 
 test('a wrong cron is named by its place in the list', () => {
