@@ -126,7 +126,8 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const ready = allOrError([
       node('api', {}),
       node('worker', { METRICS_PORT: String(ports.worker), WORKER_QUEUES: queues(config, environment) }),
-      node('controller', { METRICS_PORT: String(ports.controller) }),
+      // What people are told outside must lead back here. The API itself stays relative: it may be looked at by another name.
+      node('controller', { METRICS_PORT: String(ports.controller), PUBLIC_URL: apiUrl }),
     ]);
     // This very database was brought up to date by these very migrations before: looking again must not slow down the start. Should the others
     // be waiting for a migration after all, it comes in time.
