@@ -7,7 +7,8 @@ import { type FieldError, JobError } from '../errors.ts';
 import { choice, documentIssues, strictShape } from '../job-issues.ts';
 import { isObject, jsonProblem } from '../job-json.ts';
 import { holidayProblems } from './holidays.ts';
-import { IcsProblem, reducedIcs } from './ics-text.ts';
+import { IcsProblem } from './ics-problem.ts';
+import { reducedIcs } from './ics-text.ts';
 import { parseLocalDate, parseLocalTime, parseTimeOfDay, parseYearlyDate } from './local-time.ts';
 
 const DAY_S = 86_400;

@@ -3,7 +3,7 @@ import { zoneOf } from '../time/zone.ts';
 import { type CalendarDocument, invalidCalendar, invalidIcs, WEEKDAYS, type WeeklyRule } from './calendar-document.ts';
 import { holidaySpans } from './holidays.ts';
 import { type IcsSpans, icsSpans } from './ics-events.ts';
-import { IcsProblem } from './ics-text.ts';
+import { IcsProblem } from './ics-problem.ts';
 import { daysOfMonth, parseLocalDate, parseLocalTime, parseTimeOfDay, parseYearlyDate, wallOfDate } from './local-time.ts';
 import { clipped, merged, momentsOf, type Span, type WallSpan } from './spans.ts';
 

@@ -1,99 +1,39 @@
-/** iCalendar texts (RFC 5545): read, checked, and reduced to what says when; descriptions, guests and alarms of somebody's calendar are no business of a scheduler. */
-import { Script } from 'node:vm';
-import ICAL from 'ical.js';
+/** iCalendar texts (RFC 5545): checked, and reduced to what says when; descriptions, guests and alarms of somebody's calendar are no business of a scheduler. */
 import { canonicalZone } from '../time/zone.ts';
-import { daysOfMonth } from './local-time.ts';
+import { type IcsPart, type IcsProperty, partsOf, propertiesOf, propertyOf, readCalendars, textOf, writtenPart } from './ics-lines.ts';
+import { createSpending, IcsProblem } from './ics-problem.ts';
+import { ruleProblem } from './ics-rules.ts';
+import { parseLength, parseTime, timeTextsOf } from './ics-times.ts';
+import { checkZone } from './ics-zones.ts';
 
 /** More is not read at all: a year of a busy calendar has some hundred kilobytes. */
 const MOST_READ_BYTES = 2_000_000;
 const MOST_KEPT_BYTES = 500_000;
 const MOST_EVENTS = 5_000;
-const KEPT = ['uid', 'dtstart', 'dtend', 'duration', 'rrule', 'rdate', 'exdate', 'recurrence-id', 'summary'];
-const KEPT_OF_ZONE = ['tzid', 'dtstart', 'tzoffsetfrom', 'tzoffsetto', 'rrule', 'rdate'];
+const KEPT = ['UID', 'DTSTART', 'DTEND', 'DURATION', 'RRULE', 'RDATE', 'EXDATE', 'RECURRENCE-ID', 'SUMMARY'];
+const KEPT_OF_ZONE = ['TZID', 'DTSTART', 'TZOFFSETFROM', 'TZOFFSETTO', 'RRULE', 'RDATE'];
+const KEPT_PARAMETERS = ['TZID', 'VALUE'];
+const OBSERVANCES = ['STANDARD', 'DAYLIGHT'];
 const LONGEST_SUMMARY = 200;
-const TIMES = ['dtstart', 'dtend', 'rdate', 'exdate', 'recurrence-id'];
-const WEEKDAYS_OF_ICS = ['SU', 'MO', 'TU', 'WE', 'TH', 'FR', 'SA'];
-/** The 29th of February has come by then. */
-const MOST_DAILY_STEPS = 3_000;
-const FREQUENCIES = ['DAILY', 'WEEKLY', 'MONTHLY', 'YEARLY'];
-
-/** What is wrong with an iCalendar text, as a sentence with the cure. */
-export class IcsProblem extends Error {
-  override name = 'IcsProblem';
-}
-
-/** The parser's own loops can take very long, or have no end: whatever runs longer is stopped. */
-const LONGEST_MS = 3_000;
-const guarded = new Script('work()');
-
-/** Runs work of the parser, for three seconds at most. @throws IcsProblem */
-export function withinTime<T>(work: () => T): T {
-  try {
-    return guarded.runInNewContext({ work }, { timeout: LONGEST_MS }) as T;
-  } catch (error) {
-    if ((error as { code?: unknown }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT')
-      throw new IcsProblem('has an RRULE that never happens, or takes too long to read; write simpler rules, or export single events');
-    if (error instanceof IcsProblem) throw error;
-    throw new IcsProblem(
-      `can not be worked out: ${error instanceof Error ? error.message.slice(0, 100) : 'unknown rule'}; export it again`,
-    );
-  }
-}
-
-/** The calendars of a text. @throws IcsProblem */
-export function readCalendars(text: string): ICAL.Component[] {
-  let parsed: unknown[];
-  try {
-    parsed = ICAL.parse(text) as unknown[];
-  } catch (error) {
-    const said = error instanceof Error ? error.message.slice(0, 100) : 'it can not be read';
-    throw new IcsProblem(`is not an iCalendar text: ${said}; export it again, it begins with BEGIN:VCALENDAR`);
-  }
-  const calendars = (Array.isArray(parsed[0]) ? parsed : [parsed]).filter((each) => (each as unknown[])[0] === 'vcalendar');
-  if (calendars.length === 0) throw new IcsProblem('holds no VCALENDAR; export it again, it begins with BEGIN:VCALENDAR');
-  return calendars.map((each) => new ICAL.Component(each as ConstructorParameters<typeof ICAL.Component>[0]));
-}
+const TIMES = ['DTSTART', 'DTEND', 'RDATE', 'EXDATE', 'RECURRENCE-ID'];
 
 /**
  * Reads a text and writes one calendar of all its events that are not cancelled. Reducing what is reduced changes nothing.
  * @throws IcsProblem saying what is wrong, or what is not understood.
  */
-export const reducedIcs = (text: string): string => withinTime(() => reduce(text));
-
-function reduce(text: string): string {
+export function reducedIcs(text: string): string {
   const bytes = Buffer.byteLength(text);
   if (bytes > MOST_READ_BYTES)
     throw new IcsProblem(`has ${bytes} bytes, more than ${MOST_READ_BYTES}; export fewer years, or split it into several calendars`);
   if (!/^\s*BEGIN:VCALENDAR/i.test(text.replace(/^\uFEFF/, '')))
     throw new IcsProblem('is not an iCalendar text: it does not begin with BEGIN:VCALENDAR; export it again');
-  const reduced = new ICAL.Component('vcalendar');
-  reduced.addPropertyWithValue('version', '2.0');
-  reduced.addPropertyWithValue('prodid', '-//Almanac//');
-  const zones = new Map<string, ICAL.Component>();
-  let count = 0;
-  for (const calendar of readCalendars(text.replace(/^\uFEFF/, ''))) {
-    for (const zone of calendar.getAllSubcomponents('vtimezone')) zones.set(String(zone.getFirstPropertyValue('tzid')), zone);
-    for (const event of calendar.getAllSubcomponents('vevent')) {
-      if (String(event.getFirstPropertyValue('status')).toUpperCase() === 'CANCELLED') continue;
-      count += 1;
-      if (count > MOST_EVENTS)
-        throw new IcsProblem(`holds more than ${MOST_EVENTS} events; export fewer years, or split it into several calendars`);
-      checkEvent(event);
-      reduced.addSubcomponent(reducedEvent(event));
-    }
-  }
-  if (count === 0) throw new IcsProblem('holds no event (VEVENT) that is not cancelled, so no day; export a calendar with events');
-  for (const tzid of zonesOf(reduced)) {
-    // a zone that has a name everywhere is read by that name: what the file says of it may be old
-    if (canonicalZone(tzid)) continue;
-    const zone = zones.get(tzid);
-    if (!zone)
-      throw new IcsProblem(
-        `names the time zone ${JSON.stringify(tzid.slice(0, 60))}, which is neither an IANA name nor described in the text; export it with VTIMEZONE`,
-      );
-    reduced.addSubcomponent(reducedZone(zone));
-  }
-  const ics = reduced.toString();
+  const calendars = readCalendars(text);
+  const events = reducedEvents(calendars.flatMap((calendar) => partsOf(calendar, 'VEVENT')));
+  const ics = writtenPart({
+    name: 'VCALENDAR',
+    properties: [property('VERSION', '2.0'), property('PRODID', '-//Almanac//')],
+    parts: [...events, ...reducedZones(calendars, events)],
+  });
   if (Buffer.byteLength(ics) > MOST_KEPT_BYTES)
     throw new IcsProblem(
       `says more about times than ${MOST_KEPT_BYTES} bytes hold; export fewer years, or split it into several calendars`,
@@ -101,95 +41,90 @@ function reduce(text: string): string {
   return ics;
 }
 
-function checkEvent(event: ICAL.Component): void {
-  const summary = String(event.getFirstPropertyValue('summary') ?? event.getFirstPropertyValue('uid') ?? '').slice(0, 60);
+const property = (name: string, value: string): IcsProperty => ({ name, parameters: new Map(), value });
+
+/** A cancelled occurrence is kept: it says when its series does not take place. */
+function reducedEvents(events: readonly IcsPart[]): IcsPart[] {
+  const spend = createSpending();
+  const kept = events.filter((event) => !isCancelled(event) || propertyOf(event, 'RECURRENCE-ID'));
+  if (kept.length > MOST_EVENTS)
+    throw new IcsProblem(`holds more than ${MOST_EVENTS} events; export fewer years, or split it into several calendars`);
+  if (kept.every(isCancelled))
+    throw new IcsProblem('holds no event (VEVENT) that is not cancelled, so no day; export a calendar with events');
+  return kept.map((event) => {
+    checkEvent(event);
+    spend(0);
+    return reducedEvent(event);
+  });
+}
+
+export const isCancelled = (event: IcsPart): boolean => textOf(event, 'STATUS')?.toUpperCase() === 'CANCELLED';
+
+function checkEvent(event: IcsPart): void {
+  const summary = (textOf(event, 'SUMMARY') ?? textOf(event, 'UID') ?? '').slice(0, 60);
   const wrong = (sentence: string) => new IcsProblem(`has an event ${JSON.stringify(summary)} ${sentence}`);
-  const start = event.getFirstPropertyValue('dtstart') as unknown;
-  if (!(start instanceof ICAL.Time)) throw wrong('without DTSTART; add one or take it out');
+  if (!propertyOf(event, 'DTSTART')) throw wrong('without DTSTART; add one or take it out');
+  if (propertyOf(event, 'EXRULE')) throw wrong('with EXRULE, which RFC 5545 has withdrawn; write EXDATE');
   for (const name of TIMES)
-    for (const property of event.getAllProperties(name)) {
-      const unreal = (property.toJSON() as unknown[]).slice(3).find((text) => !isRealTime(text));
-      if (unreal !== undefined && property.type !== 'period')
-        throw wrong(`with a ${name.toUpperCase()} that does not exist, ${String(unreal).slice(0, 40)}; correct it or take it out`);
+    for (const times of propertiesOf(event, name)) {
+      if (times.parameters.get('VALUE')?.toUpperCase() === 'PERIOD')
+        throw wrong(`with periods in ${name}; write them as events of their own`);
+      const unreal = timeTextsOf(times).find((text) => !parseTime(text));
+      if (unreal !== undefined) throw wrong(`with a ${name} that does not exist, ${shownTime(unreal)}; correct it or take it out`);
     }
-  if (event.hasProperty('exrule')) throw wrong('with EXRULE, which RFC 5545 has withdrawn; write EXDATE');
-  for (const property of event.getAllProperties('rdate'))
-    if (property.type === 'period') throw wrong('with periods in RDATE; write them as events of their own');
-  for (const property of event.getAllProperties('rrule')) {
-    const rule: unknown = property.getFirstValue();
-    const problem = rule instanceof ICAL.Recur ? ruleProblem(rule, start) : 'that can not be read';
+  if (propertyOf(event, 'RECURRENCE-ID')?.parameters.has('RANGE'))
+    throw wrong('that moves all occurrences from one on (RANGE); end its series there and begin another');
+  const length = textOf(event, 'DURATION');
+  if (length !== undefined && parseLength(length) === null)
+    throw wrong(`with a DURATION that is none, ${JSON.stringify(length.slice(0, 20))}; write e.g. PT1H`);
+  const start = parseTime(timeTextsOf(propertyOf(event, 'DTSTART')!)[0]!)!;
+  for (const { value } of propertiesOf(event, 'RRULE')) {
+    const problem = ruleProblem(value, start.wallS);
     if (problem) throw wrong(`with an RRULE ${problem}`);
   }
 }
 
-function ruleProblem(rule: ICAL.Recur, start: ICAL.Time): string | null {
-  if (!FREQUENCIES.includes(rule.freq))
-    return `that repeats ${String(rule.freq).slice(0, 20)}; write one that repeats daily or less often, with a longer event`;
-  const {
-    BYMONTH: months,
-    BYMONTHDAY: days,
-    BYDAY: weekdays,
-  } = rule.parts as { BYMONTH?: number[]; BYMONTHDAY?: number[]; BYDAY?: string[] };
-  const exists = (month: number) => days?.some((day) => Math.abs(day) <= daysOfMonth(month));
-  if (months && days && !months.some(exists))
-    return `of a day that does not exist (month ${months.join()}, day ${days.join()}); correct it`;
-  if (rule.parts.BYWEEKNO && rule.freq !== 'YEARLY') return 'with BYWEEKNO that is not YEARLY; write BYDAY or single events';
-  // the parser would look for a day like this for ever (https://github.com/kewisch/ical.js/issues/1038)
-  if (rule.freq !== 'DAILY' || !(months || days || weekdays)) return null;
-  for (let step = 0; step < MOST_DAILY_STEPS; step += 1) {
-    const date = new Date(Date.UTC(start.year, start.month - 1, start.day + step * rule.interval));
-    const month = date.getUTCMonth() + 1;
-    const day = date.getUTCDate();
-    const length = daysOfMonth(month, date.getUTCFullYear());
-    if (months && !months.includes(month)) continue;
-    if (days && !days.includes(day) && !days.includes(day - length - 1)) continue;
-    if (!weekdays || weekdays.includes(WEEKDAYS_OF_ICS[date.getUTCDay()]!)) return null;
-  }
-  return 'that never happens; correct its BY parts, or take it out';
+const shownTime = (text: string): string => text.slice(0, 40).replace(/^(\d{4})(\d\d)(\d\d)/, '$1-$2-$3');
+
+const reducedEvent = (event: IcsPart): IcsPart => ({
+  name: event.name,
+  properties: [
+    ...KEPT.flatMap((name) => propertiesOf(event, name)).map(reducedProperty),
+    ...(isCancelled(event) ? [property('STATUS', 'CANCELLED')] : []),
+  ],
+  parts: [],
+});
+
+function reducedProperty({ name, parameters, value }: IcsProperty): IcsProperty {
+  const kept = new Map([...parameters].filter(([key]) => KEPT_PARAMETERS.includes(key)));
+  // a cut in the middle of an escape would leave half of it
+  const isLong = name === 'SUMMARY' && value.length > LONGEST_SUMMARY;
+  return { name, parameters: kept, value: isLong ? value.slice(0, LONGEST_SUMMARY).replace(/\\?[\uD800-\uDBFF]?$/, '') : value };
 }
 
-/** The parser takes any digits: the 31st of February would be the 3rd of March. @param text as the parser writes it, `2026-02-28` or with `T10:00:00Z`. */
-function isRealTime(text: unknown): boolean {
-  const [, year, month, day, hour = '0', minute = '0', second = '0'] =
-    /^(\d{4})-(\d\d)-(\d\d)(?:T(\d\d):(\d\d):(\d\d)Z?)?$/.exec(String(text)) ?? [];
-  if (year === undefined || Number(month) < 1 || Number(month) > 12 || Number(day) < 1 || Number(year) < 1_600) return false;
-  return Number(day) <= daysOfMonth(Number(month), Number(year)) && Number(hour) <= 23 && Number(minute) <= 59 && Number(second) <= 60;
+/** The zones that events name and only the text describes. */
+function reducedZones(calendars: readonly IcsPart[], events: readonly IcsPart[]): IcsPart[] {
+  const described = new Map(
+    calendars.flatMap((calendar) => partsOf(calendar, 'VTIMEZONE')).map((zone) => [textOf(zone, 'TZID') ?? '', zone]),
+  );
+  const named = new Set(events.flatMap((event) => event.properties.flatMap(({ parameters }) => parameters.get('TZID') ?? [])));
+  // a zone that has a name everywhere is read by that name: what the file says of it may be old
+  return [...named]
+    .filter((tzid) => !canonicalZone(tzid))
+    .map((tzid) => {
+      const zone = described.get(tzid);
+      if (!zone)
+        throw new IcsProblem(
+          `names the time zone ${JSON.stringify(tzid.slice(0, 60))}, which is neither an IANA name nor described in the text; export it with VTIMEZONE`,
+        );
+      const reduced = reducedZone(zone);
+      checkZone(reduced);
+      return reduced;
+    });
 }
 
-function reducedEvent(event: ICAL.Component): ICAL.Component {
-  const reduced = new ICAL.Component('vevent');
-  for (const name of KEPT) {
-    for (const property of event.getAllProperties(name)) {
-      const copy = new ICAL.Property(structuredClone(property.toJSON()) as ConstructorParameters<typeof ICAL.Property>[0]);
-      if (name === 'summary') copy.setValue(String(property.getFirstValue()).slice(0, LONGEST_SUMMARY));
-      reduced.addProperty(copy);
-    }
-  }
-  return reduced;
-}
-
-function reducedZone(zone: ICAL.Component): ICAL.Component {
-  const reduced = new ICAL.Component('vtimezone');
-  const copy = (from: ICAL.Component, to: ICAL.Component) => {
-    for (const property of from.getAllProperties())
-      if (KEPT_OF_ZONE.includes(property.name))
-        to.addProperty(new ICAL.Property(structuredClone(property.toJSON()) as ConstructorParameters<typeof ICAL.Property>[0]));
-  };
-  copy(zone, reduced);
-  for (const part of zone.getAllSubcomponents()) {
-    const inner = new ICAL.Component(part.name);
-    copy(part, inner);
-    reduced.addSubcomponent(inner);
-  }
-  return reduced;
-}
-
-function zonesOf(calendar: ICAL.Component): Set<string> {
-  const named = new Set<string>();
-  for (const event of calendar.getAllSubcomponents('vevent'))
-    for (const property of event.getAllProperties()) {
-      const tzid: unknown = property.getParameter('tzid');
-      if (typeof tzid === 'string') named.add(tzid);
-    }
-  return named;
-}
+const reducedZone = ({ name, properties, parts }: IcsPart): IcsPart => ({
+  name,
+  properties: properties.filter((kept) => KEPT_OF_ZONE.includes(kept.name)).map(reducedProperty),
+  parts: parts.filter((part) => OBSERVANCES.includes(part.name)).map(reducedZone),
+});
