@@ -57,6 +57,12 @@ const selectionOf = <Filter extends z.ZodObject>(what: string, isId: (text: stri
       if ((selection.ids === undefined) === (selection.filter === undefined))
         context.addIssue({ code: 'custom', message: 'must have either ids or filter' });
       const given = Object.values((selection.filter ?? {}) as object).filter((value) => value !== undefined);
+      if (selection.filter && 'all' in selection.filter && selection.filter.all !== undefined && given.length > 1)
+        context.addIssue({
+          code: 'custom',
+          path: ['filter', 'all'],
+          message: 'says that everything is meant; write the other filters without it',
+        });
       if (selection.filter !== undefined && given.length === 0)
         context.addIssue({
           code: 'custom',
@@ -157,6 +163,9 @@ function paramsOf(body: Bodies[BulkAction], inputLimitBytes: number): unknown {
       const { priority: rank, category: kind, tags: labels } = body;
       if (rank === undefined && kind === undefined && !Object.keys(labels?.set ?? {}).length && !labels?.remove?.length)
         throw wrong('', 'changes nothing; give priority, category or tags', 'nothing_to_change');
+      const both = labels?.remove?.find((name) => Object.hasOwn(labels.set ?? {}, name));
+      if (both !== undefined)
+        throw wrong('/tags/remove', `names ${JSON.stringify(both)}, which is in set too; keep one of them`, 'not_both');
       return {
         ...(rank === undefined ? {} : { priority: rank }),
         ...(kind === undefined ? {} : { category: kind }),

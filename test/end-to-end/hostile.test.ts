@@ -52,7 +52,7 @@ const BODIES: [string, string, unknown][] = [
   ['POST', '/jobs', { ...FULL_JOB, schedule: { at: '2030-01-01T00:00:00Z' }, target: { type: 'http', service: 'victim', path: '/x' } }],
   ['POST', '/schedule/victim', FULL_JOB.schedule],
   ['POST', '/schedule/victim/pause', { reason: 'r', blockManual: false, until: '2030-01-01T00:00:00Z' }],
-  ['POST', '/schedule/victim/resume', { catchUp: 'none', order: 'oldest', ratePerMinute: 60, dryRun: true }],
+  ['POST', '/schedule/victim/resume', { catchUp: 'last', order: 'oldest', ratePerMinute: 60, dryRun: true }],
   [
     'POST',
     '/schedule/victim/backfill',

@@ -32,5 +32,15 @@ export const resumeSchema = strictShape(
     dryRun: dryRunSchema,
   },
   'catchUp, order, ratePerMinute and dryRun, all optional',
-).meta({ id: 'Resume' });
+)
+  .superRefine(({ catchUp, ratePerMinute }, context) => {
+    if (catchUp === 'none' && ratePerMinute !== undefined)
+      context.addIssue({
+        code: 'custom',
+        path: ['ratePerMinute'],
+        message: 'says how fast missed slots run, and none of them runs; add catchUp: "last" or "all", or leave it out',
+        params: { code: 'not_alone' },
+      });
+  })
+  .meta({ id: 'Resume' });
 export type ResumeRequest = z.input<typeof resumeSchema>;
