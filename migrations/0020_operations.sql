@@ -5,6 +5,7 @@ CREATE TABLE operations (
   team             text NOT NULL,
   kind             text NOT NULL CHECK (kind IN ('backfill', 'pause', 'resume', 'trigger', 'delete', 'change', 'retry', 'cancel', 'terminate')),
   job_id           text,                       -- of a backfill; null: of many jobs
+  origin           text,                       -- the freeze, or the bulk resume, whose catch-up this backfill of many jobs is
   asked            json NOT NULL,              -- what was selected, as it was understood
   params           json NOT NULL,              -- how each item is to be treated
   reason           text,
@@ -25,6 +26,7 @@ CREATE TABLE operations (
 );
 CREATE INDEX operations_by_creation ON operations (team, created_at DESC, id DESC);
 CREATE INDEX operations_to_look_at ON operations (look_at) WHERE finished_at IS NULL;
+CREATE INDEX operations_open_catch_ups ON operations (origin, team) WHERE finished_at IS NULL AND origin IS NOT NULL;
 CREATE INDEX operations_finished ON operations (finished_at) WHERE finished_at IS NOT NULL;
 
 -- What was selected, frozen when the operation was written, and what became of each.

@@ -25,7 +25,7 @@ const WIDTH = 8;
 export function createFreezeLoop(deps: {
   pool: Pool;
   starter: Pick<Starter, 'startSoon'>;
-  backfills: Pick<Backfills, 'start'>;
+  backfills: Pick<Backfills, 'startMany'>;
   servers: Servers;
   log: Log;
   intervalMs?: number;

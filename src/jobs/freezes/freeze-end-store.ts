@@ -44,7 +44,7 @@ export async function freezeSettle(tx: Transaction, id: string): Promise<boolean
   await tx.query(
     `INSERT INTO audit_events (team, actor, action, subject_kind, subject_id, after)
      SELECT f.team, 'almanac', 'freeze.settled', 'freeze', f.id,
-            (SELECT json_build_object('jobs', count(DISTINCT g.job_id), 'slots', coalesce(sum(g.count), 0), 'catchUps', count(DISTINCT g.catch_up_operation))
+            (SELECT json_build_object('jobs', count(DISTINCT g.job_id), 'slots', coalesce(sum(g.count), 0), 'catchUps', count(DISTINCT g.job_id) FILTER (WHERE g.catch_up_operation IS NOT NULL))
                FROM slot_ranges g WHERE g.freeze_id = f.id)
        FROM freezes f WHERE f.id = $1`,
     [id],

@@ -1,24 +1,22 @@
 /**
- * The end of a freeze. Nothing has to happen for jobs to start again: admit and claim look at the freeze's own times. What is left is done here, job by job, each in one
- * transaction under its lock, so that a controller killed half-way leaves whole jobs behind, and another goes on:
+ * The end of a freeze. Nothing has to happen for jobs to start again: admit and claim look at the freeze's own times. What is left is done here, some jobs in
+ * one transaction under their locks, so that a controller killed half-way leaves whole jobs behind, and another goes on:
  *
  * 1. the slots of its stretches are counted, once every slot of that time is known to have been admitted (the search for late slots has been there);
- * 2. its catch-up policy says which of them run now, as a backfill. While another freeze holds the job it waits, so that one catch-up follows freezes that overlap.
+ * 2. its catch-up policy says which of them run now, as items of a backfill that it shares with the others (catch-ups-after.ts). While another freeze holds the job it waits, so that one catch-up follows freezes that overlap.
  *
  * A freeze is settled when no stretch of it is left and no clock of its jobs could bring another.
  */
-import { inTransaction, type Pool, type Transaction } from '../../postgres.ts';
+import { inTransaction, type Pool } from '../../postgres.ts';
 import { timingsByHash } from '../clocks/late-slot-store.ts';
-import { JobError } from '../errors.ts';
 import type { Backfills } from '../operations/backfills.ts';
-import { withoutStopped } from '../operations/slot-stops.ts';
 import type { Timing } from '../time/timing.ts';
+import { type LostSlots, startCatchUpsAfter } from './catch-ups-after.ts';
 import { freezeIsComplete, freezeSettle, freezesOver, type OverFreeze } from './freeze-end-store.ts';
-import { planSettlement } from './settlement-plan.ts';
+import { type JobPlan, planSettlement } from './settlement-plan.ts';
 import {
   type FrozenRange,
   type JobSlot,
-  type JobState,
   jobsForSettling,
   jobsOfSkipped,
   jobsToSettle,
@@ -27,14 +25,13 @@ import {
   rangesOfNobodySettle,
   rangesSettle,
   rangesToSettle,
-  type SettledRange,
   slotsSkipped,
   slotsWithRow,
 } from './settlement-store.ts';
 
-/** Jobs settled in one transaction, and how many of them may start a backfill in it: their locks are held for some tens of milliseconds. */
-const JOBS_AT_ONCE = 100;
-const CATCH_UPS_AT_ONCE = 20;
+/** Jobs settled in one transaction, and about how many slots of theirs may be caught up with in it: their locks are held for a tenth of a second or two. */
+const JOBS_AT_ONCE = 250;
+const SLOTS_AT_ONCE = 20_000;
 /** Jobs looked at in one pass. */
 const JOBS_PER_PASS = 2_000;
 /** Timings kept. */
@@ -42,7 +39,7 @@ const TIMINGS = 20_000;
 
 export type Settled = { jobs: number; catchUps: number; freezes: string[]; more: boolean };
 
-export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfills: Pick<Backfills, 'start'> }) {
+export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfills: Pick<Backfills, 'startMany'> }) {
   const timings = new Map<string, Timing>();
   /** Jobs that wait for something must not keep others from their turn: each look goes on behind the last. */
   let reached = '';
@@ -53,31 +50,6 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
     if (timings.size > TIMINGS) timings.clear();
     const unknown = [...new Set(hashes)].filter((hash) => !timings.has(hash));
     if (unknown.length > 0) for (const [hash, timing] of await timingsByHash(pool, unknown)) timings.set(hash, timing);
-  }
-
-  /** Starts the job's catch-up, if any slot of it would run; answers the backfill's id. */
-  async function catchUp(tx: Transaction, job: JobState, candidates: readonly Date[], last: OverFreeze): Promise<string | null> {
-    if (candidates.length === 0) return null;
-    const { team, job_id: jobId } = job;
-    // admit has left out what calendars exclude; one that can not be worked out now must not keep the freeze from its end
-    const running = await withoutStopped(tx, team, jobId, candidates).catch((error: unknown) => {
-      if (error instanceof JobError) return candidates;
-      throw error;
-    });
-    const slots = job.catch_up === 'last' ? running.slice(-1) : running;
-    if (slots.length === 0) return null;
-    const reason = `freeze ${last.id} is over: ${last.reason}`;
-    const started = await backfills.start(tx, {
-      team,
-      jobId,
-      slots,
-      only: 'missed',
-      ratePerMinute: null,
-      order: 'oldest',
-      requestedBy: 'almanac',
-      reason,
-    });
-    return started.id;
   }
 
   /** Settles those of these jobs that are ready; answers which. `over`: the freezes that are over, by id. */
@@ -94,10 +66,11 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
       const members = Map.groupBy(memberships, ({ job_id }) => job_id);
       const rows = slotsByJob(await slotsWithRow(tx, spans));
       const skipped = slotsByJob(await slotsSkipped(tx, [...over.keys()], free));
-      const settled: SettledRange[] = [];
+      const settled: JobPlan['settled'] = [];
       const gone: { jobId: string; key: string }[] = [];
       const ready: string[] = [];
-      let started = 0;
+      const lost: LostSlots[] = [];
+      let slots = 0;
       for (const job of jobs) {
         const { job_id: id } = job;
         const ofJob = byJob.get(id) ?? [];
@@ -114,19 +87,22 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
           end: last.end,
         });
         if (!plan) continue;
-        if (plan.catchUp.length > 0 && started >= CATCH_UPS_AT_ONCE) {
+        const runs = job.catch_up === 'last' ? Math.min(plan.catchUp.length, 1) : plan.catchUp.length;
+        if (runs > 0 && slots > 0 && slots + runs > SLOTS_AT_ONCE) {
           done.more = true;
           continue;
         }
-        const operation = await catchUp(tx, job, plan.catchUp, last);
-        started += plan.catchUp.length > 0 ? 1 : 0;
-        done.jobs += 1;
-        done.catchUps += operation === null ? 0 : 1;
+        slots += runs;
+        if (runs > 0) lost.push({ job, slots: plan.catchUp, last });
         ready.push(id);
-        settled.push(...plan.settled.map((range) => ({ ...range, operation })));
+        settled.push(...plan.settled);
         gone.push(...plan.gone);
       }
-      await rangesSettle(tx, settled, gone);
+      const started = await startCatchUpsAfter(tx, backfills, lost);
+      const told = settled.map((range) => ({ ...range, operation: started.get(range.jobId) ?? null }));
+      await rangesSettle(tx, told, gone);
+      done.jobs += ready.length;
+      done.catchUps += started.size;
       return ready;
     });
   }

@@ -14,6 +14,7 @@ import { createApplyRequests } from './apply-requests.ts';
 import { createApplyStops, type StoppedWorkflow } from './apply-stops.ts';
 import { createBackfills } from './backfills.ts';
 import type { Appliers } from './operation-runner.ts';
+import { chooseForBackfill } from './turns.ts';
 
 export type ApplierDeps = {
   pool: Pool;
@@ -58,6 +59,6 @@ export function createAppliers({ pool, temporal, log, config, starter }: Applier
     retry: { batch: 200, apply: applyRetry },
     cancel: { batch: 100, apply: applyCancel },
     terminate: { batch: 100, apply: applyTerminate },
-    backfill: { batch: 200, apply: applyBackfill },
+    backfill: { batch: 250, apply: applyBackfill, choose: chooseForBackfill },
   };
 }

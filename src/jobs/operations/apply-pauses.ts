@@ -2,11 +2,12 @@
 import { JobError } from '../errors.ts';
 import { jobsLock, type Pause, type StoredJob } from '../job-store.ts';
 import type { Backfills } from './backfills.ts';
+import type { JobCatchUp } from './catch-ups.ts';
 import { missedInPauses } from './missed-in-pause.ts';
 import type { Applied, Apply } from './operation-runner.ts';
 import { type ItemOutcome, MOST_ITEMS, type OperationItem, type OperationRow } from './operation-store.ts';
 import { type Actor, type PauseWish, writePauses } from './pauses.ts';
-import { type CatchUp, catchUpAfterPause, missedMessage } from './resume.ts';
+import { type CatchUp, missedMessage, slotsToCatchUp } from './resume.ts';
 
 export type PauseParams = { blockManual: boolean; until: string | null };
 export type ResumeParams = CatchUp;
@@ -67,7 +68,7 @@ const isSamePause = ({ pause }: StoredJob, next: Pause): boolean =>
   pause.blockManual === next.blockManual &&
   (pause.until ?? null) === (next.until ?? null);
 
-export function createApplyResume(backfills: Pick<Backfills, 'write'>, toldLater: () => void): Apply {
+export function createApplyResume(backfills: Pick<Backfills, 'startMany'>, toldLater: () => void): Apply {
   return async (tx, operation, items): Promise<Applied> => {
     const catchUp = operation.params as ResumeParams;
     const ids = items.map((item) => item.job_id);
@@ -76,20 +77,25 @@ export function createApplyResume(backfills: Pick<Backfills, 'write'>, toldLater
     const paused = ids.filter((id) => jobs.get(id)?.pause);
     const missed = await missedInPauses(tx, operation.team, paused, () => at, most);
     const wishes: PauseWish[] = [];
-    const outcomes: ItemOutcome[] = [];
-    for (const { position, job_id: id } of items) outcomes.push(await resumed(position, id));
+    const lost: JobCatchUp[] = [];
+    const resumed = items.map(resume);
+    const origin = operation.id;
+    const reason = `missed while paused; resumed by ${origin}`;
+    const { team, name: requestedBy, requestId } = actorOf(operation);
+    const started = await backfills.startMany(tx, { team, origin, jobs: lost, order: catchUp.order, requestedBy, reason, requestId });
+    const outcomes = resumed.map((one, nth) => ({ ...one, made: started.get(ids[nth]!) ?? null }));
     const awake = await writePauses(tx, actorOf(operation), wishes, at, missed);
     return { outcomes, ...(awake.some(({ clocks }) => clocks.length > 0) ? { after: toldLater } : {}) };
 
-    async function resumed(position: OperationItem['position'], id: string): Promise<ItemOutcome> {
+    function resume({ position, job_id: id }: OperationItem): ItemOutcome {
       const job = jobs.get(id);
       if (!job) return jobGone(position);
       if (!job.pause) return { position, result: 'unchanged', message: 'it was not paused' };
       const ofJob = missed.get(id)!;
       try {
-        const { catchUp: caughtUp } = await catchUpAfterPause(tx, backfills, actorOf(operation), job, ofJob, catchUp, false);
+        lost.push({ jobId: id, slots: slotsToCatchUp(job, ofJob, catchUp.policy) });
         wishes.push({ job, pause: null });
-        return { position, result: 'succeeded', made: caughtUp.backfill, message: missedMessage(ofJob, most) };
+        return { position, result: 'succeeded', message: missedMessage(ofJob, most) };
       } catch (error) {
         if (!(error instanceof JobError)) throw error;
         return { position, result: 'refused', code: error.code, message: error.message };

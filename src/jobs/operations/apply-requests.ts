@@ -1,9 +1,8 @@
 /**
  * Items that ask for an execution: bulk triggers, retries, backfills. They are admitted as what a person asks for one by one, in one statement per batch.
  *
- * A bulk trigger obeys the jobs' overlap policies at once: an item may end as `skipped`. Retries and backfills are many of one job, and meant to run all: they go one after
- * another, each when nothing of its job runs or waits, unless the job allows all; so the job's own slots have their turn between two of them. What people hold back (a freeze,
- * a pause with blockManual) keeps a backfill waiting, and refuses the others.
+ * A bulk trigger obeys the jobs' overlap policies at once: an item may end as `skipped`. Retries and backfills go in turn (turns.ts). What people hold back (a freeze, a pause with
+ * blockManual) keeps a backfill waiting, and refuses the others.
  */
 import { v7 } from 'uuid';
 import type { Config } from '../../config.ts';
@@ -14,13 +13,12 @@ import { type AdmittedTrigger, admitTriggers, type TriggerQuestion } from '../tr
 import type { TriggerWishes } from '../trigger-wishes.ts';
 import type { Applied, Apply } from './operation-runner.ts';
 import type { ItemOutcome, OperationItem, OperationRow } from './operation-store.ts';
-import { itemsOfOtherJobs, type JobTurn, type Retryable, retryables, turnsLock } from './turn-store.ts';
+import { itemsOfOtherJobs, type Retryable, retryables, turnsLock } from './turn-store.ts';
+import { inTurn } from './turns.ts';
 
 export type TriggerParams = TriggerWishes & { input?: unknown; hasInput: boolean };
 export type RetryParams = { definition: 'current' | 'original' };
 
-/** Where a job allows all, so many of its executions may be unfinished before a backfill waits. */
-const MOST_UNFINISHED = 1_000;
 const RETRYABLE = new Set(['failed', 'timed_out', 'cancelled', 'terminated']);
 
 type Asked = { item: OperationItem; question: TriggerQuestion };
@@ -67,32 +65,15 @@ export function createApplyRequests({ pools, config }: { pools: TriggerPools; co
     };
   }
 
-  /** Those whose turn it is, of items whose jobs are locked. */
-  function inTurn(items: readonly OperationItem[], turns: ReadonlyMap<string, JobTurn>, waits: boolean): OperationItem[] {
-    const begun = new Map<string, number>();
-    return items.filter(({ job_id: id }) => {
-      const turn = turns.get(id);
-      // admit says that it is not there, or disabled
-      if (!turn?.enabled) return true;
-      if (turn.held) return !waits;
-      const busy = turn.busy + (begun.get(id) ?? 0);
-      const may = turn.allows_all ? busy < MOST_UNFINISHED : busy === 0;
-      if (may) begun.set(id, (begun.get(id) ?? 0) + 1);
-      return may;
-    });
-  }
-
   const applyTrigger: Apply = async (tx, operation, items) => {
     const { input = null, timeoutMs = null, ...params } = operation.params as TriggerParams;
     const asked = items.map((item) => questionOf(operation, item, { kind: 'manual', input, timeoutMs, ...params }));
     return await admit(tx, operation, asked, false);
   };
 
+  /** Of items whose turn it is. */
   const applyBackfill: Apply = async (tx, operation, items) => {
-    const turns = await turnsLock(tx, operation.team, [operation.job_id!]);
-    const turn = turns.get(operation.job_id!);
-    if (turn?.enabled && turn.held) return { outcomes: [], waitingFor: 'paused' };
-    const asked = inTurn(items, turns, true).map((item) => questionOf(operation, item, { kind: 'backfill', slot: item.slot }));
+    const asked = items.map((item) => questionOf(operation, item, { kind: 'backfill', slot: item.slot }));
     return await admit(tx, operation, asked, true);
   };
 

@@ -12,6 +12,7 @@ import { factsOf } from '../job-facts.ts';
 import { jobFind, type StoredJob } from '../job-store.ts';
 import { formatInstant } from '../time/instant.ts';
 import { type BackfillRequest, MISSED_REASONS, rangeOf } from './backfill-document.ts';
+import { startCatchUps } from './catch-ups.ts';
 import { fatesOf, type SlotRange, slotsOfMemberships, slotsOfTiming, tooManySlots } from './expected-slots.ts';
 import { operationFind } from './operation-queries.ts';
 import { MOST_ITEMS, operationInsert, slotItemsInsert } from './operation-store.ts';
@@ -130,6 +131,8 @@ export function createBackfills({ pool }: { pool: Pool }) {
       await oneAtATime(tx, start.jobId);
       return await write(tx, start, await choose(tx, start));
     },
+
+    startMany: startCatchUps,
 
     /** What a request would run, whether it could run now or not. @throws JobError `not_found`, `invalid` */
     async preview(caller: Caller, idOrName: string, request: BackfillRequest): Promise<BackfillPreview> {

@@ -6,6 +6,7 @@ export type OperationRecord = {
   id: string;
   kind: OperationKind;
   job_id: string | null;
+  origin: string | null;
   asked: Record<string, unknown>;
   params: Record<string, unknown>;
   reason: string | null;
@@ -22,7 +23,7 @@ export type OperationRecord = {
   aborted_by: string | null;
 };
 
-const COLUMNS = `o.id, o.kind, o.job_id, o.asked, o.params, o.reason, o.rate_per_minute, o.state, o.waiting_for, o.total, o.done, o.outcomes, o.requested_by, o.created_at,
+const COLUMNS = `o.id, o.kind, o.job_id, o.origin, o.asked, o.params, o.reason, o.rate_per_minute, o.state, o.waiting_for, o.total, o.done, o.outcomes, o.requested_by, o.created_at,
   o.started_at, o.finished_at, o.aborted_by`;
 
 export type OperationKey = { at: string; id: string };

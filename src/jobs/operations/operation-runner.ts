@@ -27,8 +27,14 @@ export type Applied = {
   after?: () => void;
 };
 export type Apply = (tx: Transaction, operation: OperationRow, items: OperationItem[]) => Promise<Applied>;
-/** How a kind of operation treats its items, and how many at once. */
-export type Applier = { batch: number; apply: Apply };
+/** Which items can go on now; when there is none, why not. */
+export type Choice = { items: OperationItem[]; waitingFor?: Applied['waitingFor'] };
+/** How a kind of operation treats its items, and how many at once. Without `choose` the next ones are taken. */
+export type Applier = {
+  batch: number;
+  apply: Apply;
+  choose?: (tx: Transaction, operation: OperationRow, next: OperationItem[]) => Promise<Choice>;
+};
 export type Appliers = Record<OperationKind, Applier>;
 
 /** What a pass has found: nothing is left, or there is more after so many milliseconds. `idle`: nothing could be done, and nobody knows when something can. */
@@ -63,12 +69,15 @@ export function createOperationRunner({ pool, log, appliers }: { pool: Pool; log
         const operation = await operationTake(tx, team, id, LEASE_MS);
         if (operation?.state !== 'running') return { ...DONE, applied: null };
         if (operation.wait_ms > 0) return { done: false, waitMs: operation.wait_ms, idle: false, applied: null };
-        taken = await itemsPending(tx, team, id, sizeOf(operation));
-        if (taken.length === 0) {
+        const next = await itemsPending(tx, team, id, sizeOf(operation));
+        if (next.length === 0) {
           await complete(tx, operation);
           return { ...DONE, applied: null };
         }
-        const applied = await appliers[operation.kind].apply(tx, operation, taken);
+        const { choose, apply } = appliers[operation.kind];
+        const chosen: Choice = choose ? await choose(tx, operation, next) : { items: next };
+        taken = chosen.items;
+        const applied = taken.length > 0 ? await apply(tx, operation, taken) : { outcomes: [], waitingFor: chosen.waitingFor };
         await itemsDone(tx, operation, applied.outcomes);
         if (applied.outcomes.length > 0) return { ...MORE, applied };
         await operationWaits(tx, operation, applied.waitingFor ?? 'overlap');

@@ -25,6 +25,8 @@ export type NewOperation = {
   team: string;
   kind: OperationKind;
   jobId: string | null;
+  /** Of a backfill of many jobs: the freeze, or the bulk resume, whose catch-up it is. */
+  origin?: string | null;
   asked: unknown;
   params: unknown;
   reason: string | null;
@@ -38,8 +40,8 @@ export async function operationInsert(tx: Transaction, operation: NewOperation, 
   const id = newOperationId();
   await tx.query({
     name: 'operation-insert',
-    text: `INSERT INTO operations (id, team, kind, job_id, asked, params, reason, rate_per_minute, total, requested_by, request_id, created_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp())`,
+    text: `INSERT INTO operations (id, team, kind, job_id, asked, params, reason, rate_per_minute, total, requested_by, request_id, origin, created_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, clock_timestamp())`,
     values: [
       id,
       operation.team,
@@ -52,6 +54,7 @@ export async function operationInsert(tx: Transaction, operation: NewOperation, 
       total,
       operation.requestedBy,
       operation.requestId,
+      operation.origin ?? null,
     ],
   });
   return id;

@@ -7,8 +7,10 @@ export type OperationView = {
   id: string;
   kind: OperationKind;
   state: OperationState;
-  /** Of a backfill. */
+  /** Of a backfill of one job. */
   jobId: string | null;
+  /** Of a backfill of many: the freeze, or the bulk resume, whose catch-up it is. */
+  origin: string | null;
   /** What was selected. */
   selection: unknown;
   /** How each item is treated. */
@@ -36,6 +38,7 @@ export function operationView(row: OperationRecord, executions?: Record<string, 
     kind: row.kind,
     state: row.state,
     jobId: row.job_id,
+    origin: row.origin,
     selection: row.asked,
     options: row.params,
     reason: row.reason,

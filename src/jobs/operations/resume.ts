@@ -31,7 +31,7 @@ export async function catchUpAfterPause(
   { policy, order, ratePerMinute }: CatchUp,
   dryRun: boolean,
 ): Promise<Resumed> {
-  const slots = chosen(job, missed, policy);
+  const slots = slotsToCatchUp(job, missed, policy);
   const { count, first, last } = previewOf(slots, order);
   const { id } = dryRun
     ? { id: null }
@@ -64,7 +64,11 @@ export function missedMessage({ slots }: MissedInPause, most = MOST_ITEMS): stri
   return slots.length === 1 ? '1 slot was missed' : `${slots.length} slots were missed`;
 }
 
-function chosen(job: StoredJob, { slots }: MissedInPause, policy: CatchUp['policy']): Date[] {
+/**
+ * The missed slots that a policy runs, ascending.
+ * @throws JobError `invalid` when they are too many; `refused` when the job is disabled.
+ */
+export function slotsToCatchUp(job: StoredJob, { slots }: MissedInPause, policy: CatchUp['policy']): Date[] {
   if (policy === 'none' || slots?.length === 0) return [];
   if (!job.document.enabled)
     throw new JobError(

@@ -2,6 +2,9 @@
 import type { Transaction } from '../../postgres.ts';
 import type { OperationItem } from './operation-store.ts';
 
+/** Where a job allows all, so many of its executions may be unfinished before a backfill waits. */
+export const MOST_UNFINISHED = 1_000;
+
 export type JobTurn = {
   job_id: string;
   /** Several of its executions may run at once. */
@@ -11,6 +14,9 @@ export type JobTurn = {
   enabled: boolean;
   /** Paused, also for what people ask for. */
   held: boolean;
+  frozen: boolean;
+  /** By this transaction; false: somebody else is at it. */
+  locked: boolean;
 };
 
 /** Locks jobs in id order and reads how busy they are; whoever admits in this transaction finds them so. */
@@ -21,14 +27,54 @@ export async function turnsLock(tx: Transaction, team: string, jobIds: readonly 
     text: `SELECT 1 FROM unnest($2::text[]) WITH ORDINALITY AS u (id, nth) JOIN job_runtime r ON r.job_id = u.id AND r.team = $1 ORDER BY r.job_id FOR UPDATE OF r`,
     values: [team, ids],
   });
-  const { rows } = await tx.query<JobTurn>({
-    name: 'job-turns',
-    text: `SELECT r.job_id, r.overlap = 'allow_all' AS allows_all, greatest(r.active + r.waiting, 0) AS busy, r.enabled,
-                  r.paused_at IS NOT NULL AND r.block_manual AS held
-             FROM unnest($2::text[]) AS u (id) JOIN LATERAL (SELECT r.* FROM job_runtime r WHERE r.job_id = u.id LIMIT 1) r ON r.team = $1`,
+  return await turnsRead(tx, team, ids, ids);
+}
+
+/** The same of those that nobody else holds: waiting for jobs at work, one after another, would keep all the others locked. */
+export async function turnsTake(tx: Transaction, team: string, jobIds: readonly string[]): Promise<Map<string, JobTurn>> {
+  const ids = [...new Set(jobIds)].sort();
+  const { rows } = await tx.query<{ job_id: string }>({
+    name: 'jobs-take',
+    text: `SELECT r.job_id FROM unnest($2::text[]) AS u (id) JOIN job_runtime r ON r.job_id = u.id AND r.team = $1 ORDER BY r.job_id FOR UPDATE OF r SKIP LOCKED`,
     values: [team, ids],
   });
+  return await turnsRead(
+    tx,
+    team,
+    ids,
+    rows.map((row) => row.job_id),
+  );
+}
+
+/** Alias: r job_runtime. Only asked of each where there is a freeze at all. */
+const FROZEN = '((SELECT any_freeze($1, clock_timestamp())) AND (freeze_holding($1, r.job_id, clock_timestamp())).id IS NOT NULL)';
+const HELD = '(r.paused_at IS NOT NULL AND r.block_manual)';
+
+async function turnsRead(tx: Transaction, team: string, ids: readonly string[], locked: readonly string[]): Promise<Map<string, JobTurn>> {
+  const { rows } = await tx.query<JobTurn>({
+    name: 'job-turns',
+    text: `SELECT r.job_id, r.overlap = 'allow_all' AS allows_all, greatest(r.active + r.waiting, 0) AS busy, r.enabled, ${HELD} AS held, ${FROZEN} AS frozen,
+                  r.job_id = ANY ($3::text[]) AS locked
+             FROM unnest($2::text[]) AS u (id) JOIN LATERAL (SELECT r.* FROM job_runtime r WHERE r.job_id = u.id LIMIT 1) r ON r.team = $1`,
+    values: [team, ids, locked],
+  });
   return new Map(rows.map((row) => [row.job_id, row]));
+}
+
+/** The first pending item of each job that could begin one now, or that is gone. Reads all that is pending: a hundred thousand items take some tenths of a second. */
+export async function itemsOfReadyJobs(tx: Transaction, team: string, operationId: string, limit: number): Promise<OperationItem[]> {
+  const { rows } = await tx.query<OperationItem>({
+    name: 'operation-items-of-ready-jobs',
+    text: `SELECT f.position, f.job_id, f.execution_id, f.slot
+             FROM (SELECT DISTINCT ON (i.job_id) i.position, i.job_id, i.execution_id, i.slot FROM operation_items i
+                    WHERE i.operation_id = $2 AND i.team = $1 AND i.result = 'pending' ORDER BY i.job_id, i.position) f
+             LEFT JOIN LATERAL (SELECT r.* FROM job_runtime r WHERE r.job_id = f.job_id LIMIT 1) r ON r.team = $1
+            WHERE r.job_id IS NULL OR NOT r.enabled
+               OR (r.active + r.waiting < CASE r.overlap WHEN 'allow_all' THEN ${MOST_UNFINISHED} ELSE 1 END AND NOT ${HELD} AND NOT ${FROZEN})
+            ORDER BY f.position LIMIT $3`,
+    values: [team, operationId, limit],
+  });
+  return rows;
 }
 
 /** The first pending item of each job but these. */

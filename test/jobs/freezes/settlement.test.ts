@@ -54,6 +54,7 @@ const skipped = async (jobId: string, minute: number, freezeId: string) => {
   await ran(jobId, minute);
   await pool.query(`UPDATE job_executions SET status = 'skipped', reason = 'frozen', freeze_id = $2 WHERE job_id = $1`, [jobId, freezeId]);
 };
+const text = (moment: Date) => moment.toISOString().replace('.000Z', 'Z');
 const minuteOf = (moment: Date) => (moment.getTime() - start) / MINUTE_MS;
 async function rangesOf(jobId: string): Promise<(number | null)[][]> {
   const { rows } = await pool.query(
@@ -65,7 +66,7 @@ async function rangesOf(jobId: string): Promise<(number | null)[][]> {
 /** Minutes of the slots that backfills of a job are to run. */
 async function caughtUp(jobId: string): Promise<number[][]> {
   const { rows } = await pool.query(
-    `SELECT array_agg(i.slot ORDER BY i.position) AS slots FROM operations o JOIN operation_items i ON i.operation_id = o.id WHERE o.job_id = $1 GROUP BY o.id ORDER BY o.id`,
+    `SELECT array_agg(i.slot ORDER BY i.position) AS slots FROM operation_items i WHERE i.job_id = $1 GROUP BY i.operation_id ORDER BY i.operation_id`,
     [jobId],
   );
   return rows.map(({ slots }) => slots.map(minuteOf));
@@ -180,10 +181,20 @@ describe('catch-up after a freeze', () => {
     assert.deepEqual(await caughtUp(jobs.last.id), [[29]]);
     assert.deepEqual(await caughtUp(jobs.all.id), [[25, 26, 27, 28, 29]]);
     assert.deepEqual(await caughtUp(jobs.late.id).then((ids) => ids.length), 0, 'its last slot lies before the window');
-    const { rows } = await pool.query('SELECT requested_by, reason FROM operations WHERE job_id = $1', [jobs.last.id]);
-    assert.deepEqual(rows, [{ requested_by: 'almanac', reason: `freeze ${frozen} is over: test` }]);
-    const { rows: ranges } = await pool.query('SELECT catch_up_operation FROM slot_ranges WHERE job_id = $1', [jobs.last.id]);
-    assert.match(ranges[0].catch_up_operation, /^op_/);
+    const { rows } = await pool.query('SELECT id, job_id, requested_by, reason, total, asked FROM operations WHERE origin = $1', [frozen]);
+    const [{ id, ...operation }] = rows;
+    assert.deepEqual(operation, {
+      job_id: null,
+      requested_by: 'almanac',
+      reason: `freeze ${frozen} is over: test`,
+      total: 6,
+      asked: { only: 'missed', order: 'oldest', jobs: 2, from: text(at(25)), to: text(at(29)) },
+    });
+    assert.equal(rows.length, 1);
+    for (const job of [jobs.last, jobs.all]) {
+      const { rows: ranges } = await pool.query('SELECT catch_up_operation FROM slot_ranges WHERE job_id = $1', [job.id]);
+      assert.equal(ranges[0].catch_up_operation, id);
+    }
   });
 
   test('takes what was written as a row of its own too, and nothing of a job that is paused or switched off', async () => {
@@ -228,28 +239,74 @@ describe('catch-up after a freeze', () => {
     ]);
   });
 
+  test('of many jobs is one operation, that grows while it is open and has the first slot of each job before the second', async () => {
+    const frozen = await freeze(0, 3);
+    const jobs = await Promise.all(Array.from({ length: 300 }, () => job({ catchUp: 'all' })));
+    const early = jobs.toSorted((a, b) => (a.id < b.id ? -1 : 1)).slice(0, 250);
+    for (const { id } of jobs) await swallow(id, frozen, 0);
+    const done = await settlement.settle();
+    assert.deepEqual([done.jobs, done.catchUps, done.freezes], [300, 300, [frozen]]);
+    const operations = async () =>
+      (await pool.query('SELECT id, total, asked FROM operations WHERE origin = $1 ORDER BY created_at', [frozen])).rows;
+    const [one, ...others] = await operations();
+    assert.deepEqual([one.total, one.asked.jobs, others.length], [900, 300, 0]);
+    const { rows } = await pool.query('SELECT position, job_id, slot FROM operation_items WHERE operation_id = $1 ORDER BY position', [
+      one.id,
+    ]);
+    assert.deepEqual(
+      rows.map(({ position }) => position),
+      Array.from({ length: 900 }, (_, nth) => nth + 1),
+    );
+    assert.deepEqual(
+      rows.slice(0, 250).map(({ job_id, slot }) => [job_id, minuteOf(slot)]),
+      early.map(({ id }) => [id, 0]),
+    );
+    const { rows: events } = await pool.query(
+      `SELECT count(DISTINCT subject_id)::int AS jobs, min(after ->> 'backfill') AS backfill FROM audit_events WHERE action = 'job.backfill_started' AND after ->> 'backfill' = $1`,
+      [one.id],
+    );
+    assert.deepEqual(events, [{ jobs: 300, backfill: one.id }]);
+    // one that somebody works on just now is not waited for
+    await pool.query('UPDATE freezes SET settled_at = NULL WHERE id = $1', [frozen]);
+    const late = await Promise.all([job(), job()]);
+    const worker = await pool.connect();
+    try {
+      await worker.query('BEGIN');
+      await worker.query('SELECT 1 FROM operations WHERE id = $1 FOR UPDATE', [one.id]);
+      for (const { id } of late) await swallow(id, frozen, 0);
+      assert.equal((await settlement.settle()).catchUps, 2);
+    } finally {
+      await worker.query('ROLLBACK');
+      worker.release();
+    }
+    assert.deepEqual(
+      (await operations()).map(({ total }) => total),
+      [900, 2],
+    );
+  });
+
   test('is started once, however many controllers settle at once and whichever of them is killed half-way', async () => {
     const frozen = await freeze(0, 10);
-    const jobs = await Promise.all(Array.from({ length: 45 }, () => job({ catchUp: 'last' })));
+    const jobs = await Promise.all(Array.from({ length: 300 }, () => job({ catchUp: 'last' })));
     for (const { id } of jobs) await swallow(id, frozen, 0);
     const backfills = createBackfills({ pool });
     let starts = 0;
     const dying = createFreezeSettlement({
       pool,
       backfills: {
-        start: async (tx, start) => {
+        startMany: async (tx, start) => {
           starts += 1;
-          if (starts === 30) throw new Error('killed');
-          return backfills.start(tx, start);
+          const started = await backfills.startMany(tx, start);
+          if (starts === 2) throw new Error('killed');
+          return started;
         },
       },
     });
-    assert.equal((await dying.settle()).more, true, 'some at once, so that no job is kept from its slots');
     await assert.rejects(dying.settle(), /killed/);
     const { rows: half } = await pool.query('SELECT count(*)::int AS count FROM slot_ranges WHERE freeze_id = $1 AND settled_at IS NULL', [
       frozen,
     ]);
-    assert.equal(half[0].count, 25, 'whole jobs are left behind');
+    assert.equal(half[0].count, 50, 'whole jobs are left behind');
     await Promise.all([settlement.settle(), createFreezeSettlement({ pool, backfills }).settle()]);
     for (let look = 0; look < 10 && !(await settledAt(frozen)); look += 1) await settlement.settle();
     for (const { id } of jobs) assert.deepEqual([await caughtUp(id), await rangesOf(id)], [[[9]], [[0, 10, 10]]]);
