@@ -65,7 +65,7 @@ export function lookRoutes(operations: Operations, { family, path, one, many }: 
     ...pageQuery,
     ...(family === 'bulk' ? { kind: repeatable(z.enum(BULK_ACTIONS)).optional() } : {}),
     state: repeatable(z.enum(OPERATION_STATES)).optional(),
-    job: z.string().max(200).optional().meta({ description: 'Id of a job that is among its items' }),
+    job: z.string().max(200).optional().meta({ description: 'Id or name of a job that is among its items' }),
   });
   return [
     route({
@@ -75,12 +75,13 @@ export function lookRoutes(operations: Operations, { family, path, one, many }: 
       summary: `${many}, newest first`,
       query,
       responses: { 200: { description: 'A page', schema: pageOf(operationSchema) } },
+      problems: [404],
       handle: async ({ caller, query: { cursor, limit, ...filter } }) => {
         const binding = cursorBinding(family, filter);
         const values = cursor === undefined ? undefined : decodeCursor(cursor, binding, isOperationKey);
         const after = values && { at: values[0], id: values[1] };
         const kinds = 'kind' in filter ? (filter.kind as OperationKind[] | undefined) : undefined;
-        const { items, next } = await operations.list(caller, family, { kinds, state: filter.state, jobId: filter.job, limit, after });
+        const { items, next } = await operations.list(caller, family, { kinds, state: filter.state, job: filter.job, limit, after });
         return reply(200, { items, nextCursor: next && encodeCursor(binding, [next.at, next.id]) });
       },
     }),

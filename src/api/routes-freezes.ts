@@ -96,6 +96,7 @@ export function createFreezeRoutes({ freezes, publicUrl }: { freezes: Freezes; p
         summary: 'Freezes, those that begin last first',
         query: listQuery,
         responses: { 200: { description: 'A page of freezes', schema: pageOf(freezeViewSchema) } },
+        problems: [404],
         handle: async ({ caller, query: { cursor, limit, ...query } }) => {
           const binding = cursorBinding('freezes', query);
           const values = cursor === undefined ? undefined : decodeCursor(cursor, binding, isFreezeKey);

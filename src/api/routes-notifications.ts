@@ -122,6 +122,7 @@ function deliveryRoutes(deliveries: Deliveries, publicUrl: string): RouteSpec[] 
         kind: repeatable(z.enum([...NOTIFY_KINDS, 'test'])).optional(),
       }),
       responses: { 200: { description: 'A page of deliveries', schema: pageOf(deliverySchema) } },
+      problems: [404],
       handle: async ({ caller, query: { cursor, limit, ...query } }) => {
         const binding = cursorBinding('deliveries', query);
         const after = cursor === undefined ? undefined : decodeCursor(cursor, binding, isId)[0];

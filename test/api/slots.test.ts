@@ -94,7 +94,8 @@ describe('GET /slots', () => {
     await slotRow(pool, b.id, minutesAgo(7));
     await pool.query(
       `INSERT INTO slot_ranges (team, job_id, reason, from_at, to_at, count) VALUES
-         ('default', $1, 'missed', $2::timestamptz + interval '123 microseconds', $3, 5), ('default', $1, 'paused', $4, NULL, NULL), ('default', $1, 'frozen', $5, $6, 3)`,
+         ('default', $1, 'missed', $2::timestamptz + interval '123 microseconds', $3, 5), ('default', $1, 'paused', $4, NULL, NULL), ('default', $1, 'frozen', $5, $6, 3),
+         ('default', $1, 'paused', $2, $3, 0)`,
       [b.id, minutesAgo(9), minutesAgo(4), minutesAgo(300), minutesAgo(3_000), minutesAgo(2_990)],
     );
     const path = `/slots?category=ledger&from=${instant(minutesAgo(60))}&to=${instant(minutesAgo(0))}`;

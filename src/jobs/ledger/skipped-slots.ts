@@ -87,6 +87,8 @@ export async function skippedSlots(database: Queryable, query: SkippedQuery): Pr
   ];
   const rangeId = `g.job_id || ' ' || g.reason || ' ' || g.from_at::text`;
   const range = [
+    // a pause of seconds, say, that no slot fell into
+    'g.count IS DISTINCT FROM 0',
     ...(reasons ? [`g.reason = ANY (${reasons})`] : []),
     ...(job ? [`g.job_id = ${job}`] : []),
     ...(queue ? [`EXISTS (SELECT 1 FROM job_runtime r WHERE r.job_id = g.job_id AND r.queue = ${queue})`] : []),

@@ -5,6 +5,7 @@ import type { Caller } from '../caller.ts';
 import { JobError } from '../errors.ts';
 import { findJobOfExecutions } from '../execution-queries.ts';
 import { newDeliveryId } from '../ids.ts';
+import { jobNotFound } from '../job-errors.ts';
 import { channelNotFound } from './channel-errors.ts';
 import { channelFind } from './channel-store.ts';
 import type { Deliver } from './deliver.ts';
@@ -39,14 +40,14 @@ export function createDeliveries({ pool, deliver }: { pool: Pool; deliver: Deliv
   }
 
   return {
-    /** Newest first. `channel` is an id or a name, `job` too. */
+    /** Newest first. `channel` is an id or a name, `job` too. @throws JobError `not_found` when `job` is none; a channel may be gone. */
     async list(
       caller: Caller,
       query: Omit<DeliveryQuery, 'team' | 'channelId' | 'jobId'> & { channel?: string | undefined; job?: string | undefined },
     ): Promise<{ items: DeliveryView[]; next: string | null }> {
       const { channel, job, limit, ...rest } = query;
       const jobId = job === undefined ? undefined : (await findJobOfExecutions(pool, caller.team, job))?.id;
-      if (job !== undefined && jobId === undefined) return { items: [], next: null };
+      if (job !== undefined && jobId === undefined) throw jobNotFound(job);
       const found = await deliveriesList(pool, { ...rest, team: caller.team, channel, jobId, limit: limit + 1 });
       const items = found.slice(0, limit);
       return { items, next: found.length > limit ? items.at(-1)!.id : null };

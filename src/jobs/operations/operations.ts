@@ -3,7 +3,9 @@ import { inTransaction, type Pool } from '../../postgres.ts';
 import { auditInsert } from '../audit.ts';
 import type { Caller } from '../caller.ts';
 import { JobError } from '../errors.ts';
+import { findJobOfExecutions } from '../execution-queries.ts';
 import { claimIdempotencyKey, type IdempotencyContext } from '../idempotency.ts';
+import { jobNotFound } from '../job-errors.ts';
 import type { TriggerWishes } from '../trigger-wishes.ts';
 import { executionsOfOperation, itemsFind, type OperationQuery, operationFind, operationsFind } from './operation-queries.ts';
 import { BULK_ACTIONS, type BulkAction, MOST_ITEMS, type OperationKind, operationAbort, operationInsert } from './operation-store.ts';
@@ -85,12 +87,18 @@ export function createOperations({ pool, begin, wishesOf }: OperationsDeps) {
 
     get: shown,
 
+    /** Newest first. @throws JobError `not_found` when `job` is neither id nor name of one. */
     async list(
       caller: Caller,
       family: OperationFamily,
-      query: Omit<OperationQuery, 'kinds'> & { kinds?: readonly OperationKind[] | undefined },
+      {
+        job,
+        ...query
+      }: Omit<OperationQuery, 'kinds' | 'jobId'> & { kinds?: readonly OperationKind[] | undefined; job?: string | undefined },
     ) {
-      const { rows, next } = await operationsFind(pool, caller.team, { ...query, kinds: query.kinds ?? KINDS[family] });
+      const jobId = job === undefined ? undefined : (await findJobOfExecutions(pool, caller.team, job))?.id;
+      if (job !== undefined && jobId === undefined) throw jobNotFound(job);
+      const { rows, next } = await operationsFind(pool, caller.team, { ...query, jobId, kinds: query.kinds ?? KINDS[family] });
       return { items: rows.map((row) => operationView(row)), next };
     },
 

@@ -213,17 +213,17 @@ test('nothing selected is refused; operations are listed by kind, state and job,
   const made = [];
   for (let nth = 0; nth < 3; nth += 1) made.push((await it.operations.create(CALLER, bulk('pause', { of: 'jobs', ids: [id] }, PAUSE))).id);
   await it.workOff(made[0]!);
-  const page = await it.operations.list(CALLER, 'bulk', { jobId: id, limit: 2 });
+  const page = await it.operations.list(CALLER, 'bulk', { job: id, limit: 2 });
   assert.deepEqual(
     page.items.map((one) => one.id),
     [made[2], made[1]],
   );
-  const rest = await it.operations.list(CALLER, 'bulk', { jobId: id, limit: 2, after: page.next! });
+  const rest = await it.operations.list(CALLER, 'bulk', { job: id, limit: 2, after: page.next! });
   assert.deepEqual([rest.items.map((one) => one.id), rest.next], [[made[0]], null]);
-  const completed = await it.operations.list(CALLER, 'bulk', { jobId: id, kinds: ['pause'], state: ['completed'], limit: 10 });
+  const completed = await it.operations.list(CALLER, 'bulk', { job: id, kinds: ['pause'], state: ['completed'], limit: 10 });
   assert.deepEqual(
     completed.items.map((one) => one.id),
     [made[0]],
   );
-  assert.deepEqual((await it.operations.list(CALLER, 'bulk', { jobId: id, kinds: ['resume'], limit: 10 })).items, []);
+  assert.deepEqual((await it.operations.list(CALLER, 'bulk', { job: id, kinds: ['resume'], limit: 10 })).items, []);
 });
