@@ -1,6 +1,9 @@
 /**
  * Ends pauses at the time they were given. The pause ends at that time, whenever somebody comes to write it down: slots from then on are the job's again, and those that passed
  * meanwhile are looked for anew, to be judged by the job's own catch-up. What the pause itself has swallowed is not run: nobody has asked for it.
+ *
+ * It is written down a little before, so that Temporal is awake for a slot at that very time: most pauses end on a full hour, as slots begin. The stretch of the pause reaches up to
+ * its end, and swallows the slots until then. Single runs have no stretch; their pauses end on time.
  */
 import type { Log } from '../../log.ts';
 import { inTransaction, isPostgresAway, type Pool } from '../../postgres.ts';
@@ -10,13 +13,15 @@ import { pausesOver, resumesForget } from './pause-store.ts';
 import { writePauses } from './pauses.ts';
 
 const BATCH = 200;
+/** Time for Temporal to be shown that a job is awake. */
+const AHEAD_MS = 5_000;
 /** No more slots than these are counted in each pause. */
 const MOST_COUNTED = 10_000;
 const ALMANAC = { name: 'almanac', requestId: 'pause-until' };
 
 /** Resumes jobs whose pause is over. `more`: there may be others. */
 export async function resumeDue(pool: Pool, log: Log): Promise<{ resumed: number; more: boolean }> {
-  const due = await pausesOver(pool, BATCH);
+  const due = await pausesOver(pool, AHEAD_MS, BATCH);
   let resumed = 0;
   for (const [team, ofTeam] of Map.groupBy(due, (job) => job.team)) {
     const ids = ofTeam.map((job) => job.job_id);
@@ -37,7 +42,9 @@ async function resumeAll(pool: Pool, team: string, ids: readonly string[]): Prom
     await tx.query('SET LOCAL enable_seqscan = off');
     const { jobs, at } = await jobsLock(tx, team, ids);
     // somebody may have resumed it, deleted it, or given its pause another end
-    const over = [...jobs.values()].filter(({ pause }) => pause?.until && new Date(pause.until) <= at);
+    const over = [...jobs.values()].filter(
+      ({ pause, clockHeld }) => pause?.until && Date.parse(pause.until) <= at.getTime() + (clockHeld ? AHEAD_MS : 0),
+    );
     const overIds = over.map((job) => job.id);
     await resumesForget(
       tx,
@@ -45,7 +52,7 @@ async function resumeAll(pool: Pool, team: string, ids: readonly string[]): Prom
       ids.filter((id) => !jobs.get(id)?.pause?.until),
     );
     const missed = await missedInPauses(tx, team, overIds, (id) => new Date(jobs.get(id)!.pause!.until!), MOST_COUNTED);
-    const wishes = over.map((job) => ({ job, pause: null }));
+    const wishes = over.map((job) => ({ job, pause: null, endsAt: new Date(job.pause!.until!) }));
     return (await writePauses(tx, { ...ALMANAC, team }, wishes, at, missed)).length;
   });
 }

@@ -167,12 +167,12 @@ export async function clocksCheckFrom(tx: Transaction, team: string, clocks: rea
   });
 }
 
-/** Jobs whose pause is over by its own word. */
-export async function pausesOver(database: Queryable, limit: number): Promise<{ team: string; job_id: string }[]> {
+/** Jobs whose pause is over by its own word, or will be within so many milliseconds. */
+export async function pausesOver(database: Queryable, aheadMs: number, limit: number): Promise<{ team: string; job_id: string }[]> {
   const { rows } = await database.query<{ team: string; job_id: string }>({
     name: 'pauses-over',
-    text: `SELECT r.team, r.job_id FROM job_runtime r WHERE r.resume_at IS NOT NULL AND r.resume_at <= clock_timestamp() ORDER BY r.resume_at, r.job_id LIMIT $1`,
-    values: [limit],
+    text: `SELECT r.team, r.job_id FROM job_runtime r WHERE r.resume_at IS NOT NULL AND r.resume_at <= clock_timestamp() + make_interval(secs => $1 / 1000.0) ORDER BY r.resume_at, r.job_id LIMIT $2`,
+    values: [aheadMs, limit],
   });
   return rows;
 }

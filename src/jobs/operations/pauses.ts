@@ -14,7 +14,12 @@ import { clocksCheckFrom, ownClocksShow, pausedRangesEnd, pausedRangesOpen, paus
 
 export type Actor = { team: string; name: string; requestId: string };
 /** What is wanted of a job: a pause, another pause, or none. */
-export type PauseWish = { job: StoredJob; pause: Pause | null };
+export type PauseWish = {
+  job: StoredJob;
+  pause: Pause | null;
+  /** When the pause that is taken away ends, where that may lie a little ahead; else now. */
+  endsAt?: Date;
+};
 export type PausedJob = { job: StoredJob; clocks: DesiredClock[] };
 
 type Planned = { wish: PauseWish; facts: JobFacts; next: Date | null; job: StoredJob };
@@ -66,10 +71,12 @@ export async function writePauses(
 }
 
 async function plan(tx: Transaction, wish: PauseWish, at: Date): Promise<Planned> {
-  const { job, pause } = wish;
+  const { job, pause, endsAt = at } = wish;
   const facts = factsOf(job.document, job.id, job.createdAt, () => job.queue);
   const next =
-    facts.kind === 'once' ? ((await onceFindPending(tx, job.team, job.id))?.dueAt ?? null) : (upcomingSlots(facts, at, 1)[0] ?? null);
+    facts.kind === 'once'
+      ? ((await onceFindPending(tx, job.team, job.id))?.dueAt ?? null)
+      : (upcomingSlots(facts, endsAt > at ? new Date(endsAt.getTime() - 1) : at, 1)[0] ?? null);
   const state = stateOf(facts.kind, { enabled: job.document.enabled, paused: pause !== null, hasNextRun: next !== null });
   return { wish, facts, next, job: { ...job, pause, state, nextRunAt: state === 'active' ? next : null, updatedAt: at } };
 }

@@ -190,7 +190,7 @@ describe('a resume', () => {
     assert.equal(dry.value.state, 'paused');
     const resumed = await it.schedules.resume(CALLER, job, {}, ASYNC);
     assert.deepEqual([resumed.value.state, resumed.value.resumed?.missed, resumed.value.resumed?.catchUp.count], ['active', 2, 0]);
-    assert.equal((await it.operations.list(CALLER, 'backfills', { jobId: job, limit: 5 })).items.length, 0);
+    assert.equal((await it.operations.list(CALLER, 'backfills', { job, limit: 5 })).items.length, 0);
     // later there is the backfill
     assert.equal((await it.backfills.preview(CALLER, job, asked({ from: text(hour(4)) }))).count, 2);
     assert.equal((await it.schedules.resume(CALLER, job, {}, ASYNC)).value.resumed?.message, '0 slots were missed');
@@ -264,6 +264,19 @@ describe('a resume', () => {
       job,
     );
     assert.equal(told?.actor, 'almanac');
+
+    // a little before, so that Temporal is awake for a slot at the very time
+    const early = await pausedFor('until soon', 1, { schedule: { every: '1s' }, dispatch: 'dedicated' });
+    const end = new Date(Math.ceil(Date.now() / 1_000) * 1_000 + 3_000);
+    await it.schedules.pause(CALLER, early, { until: end.toISOString() }, ASYNC);
+    assert.equal((await resumeDue(it.pool, silent)).resumed, 1);
+    const [stretch] = await rows<{ to_at: Date }>(it.pool, 'SELECT to_at FROM slot_ranges WHERE job_id = $1', early);
+    const [ahead] = await rows<{ next_run_at: Date; paused: boolean }>(
+      it.pool,
+      'SELECT r.next_run_at, c.paused FROM job_runtime r JOIN clocks c ON c.id = r.job_id WHERE r.job_id = $1',
+      early,
+    );
+    assert.deepEqual([stretch?.to_at, ahead?.next_run_at, ahead?.paused], [end, end, false], 'slots up to its end stay swallowed');
 
     // one that was deleted in its pause is looked at once
     const gone = await hourly('deleted in its pause');
