@@ -44,6 +44,7 @@ export const freeze: Row = async ({ servers, folder, say }) => {
     });
     await until('all have caught up', OVER_MS, async () => (await caughtUp(almanac)) === JOBS / CATCHES_UP);
     const caughtUpMs = Date.now() - Date.parse(endedAt);
+    const operations = await almanac.pool.query('SELECT 1 FROM operations');
     const unaccounted = await slotsUnaccounted(almanac, settled, endedAt);
     return {
       lines: [
@@ -58,7 +59,8 @@ export const freeze: Row = async ({ servers, folder, say }) => {
         jobs: JOBS,
         'slots a second': JOBS / EVERY_S,
         'slots swallowed': settled.counts.slots.count,
-        'backfills after it': JOBS / CATCHES_UP,
+        'jobs that caught up': JOBS / CATCHES_UP,
+        'operations for it': operations.rowCount ?? 0,
         'seconds until they had run': Math.round(caughtUpMs / 100) / 10,
       },
     };
