@@ -1,7 +1,7 @@
 /** iCalendar texts (RFC 5545): checked, and reduced to what says when; descriptions, guests and alarms of somebody's calendar are no business of a scheduler. */
 import { canonicalZone } from '../time/zone.ts';
 import { type IcsPart, type IcsProperty, partsOf, propertiesOf, propertyOf, readCalendars, textOf, writtenPart } from './ics-lines.ts';
-import { createSpending, IcsProblem } from './ics-problem.ts';
+import { createSpending, IcsProblem, type Spend } from './ics-problem.ts';
 import { ruleProblem } from './ics-rules.ts';
 import { parseLength, parseTime, timeTextsOf } from './ics-times.ts';
 import { checkZone } from './ics-zones.ts';
@@ -28,11 +28,15 @@ export function reducedIcs(text: string): string {
   if (!/^\s*BEGIN:VCALENDAR/i.test(text.replace(/^\uFEFF/, '')))
     throw new IcsProblem('is not an iCalendar text: it does not begin with BEGIN:VCALENDAR; export it again');
   const calendars = readCalendars(text);
-  const events = reducedEvents(calendars.flatMap((calendar) => partsOf(calendar, 'VEVENT')));
+  const spend = createSpending();
+  const events = reducedEvents(
+    calendars.flatMap((calendar) => partsOf(calendar, 'VEVENT')),
+    spend,
+  );
   const ics = writtenPart({
     name: 'VCALENDAR',
     properties: [property('VERSION', '2.0'), property('PRODID', '-//Almanac//')],
-    parts: [...events, ...reducedZones(calendars, events)],
+    parts: [...events, ...reducedZones(calendars, events, spend)],
   });
   if (Buffer.byteLength(ics) > MOST_KEPT_BYTES)
     throw new IcsProblem(
@@ -44,8 +48,7 @@ export function reducedIcs(text: string): string {
 const property = (name: string, value: string): IcsProperty => ({ name, parameters: new Map(), value });
 
 /** A cancelled occurrence is kept: it says when its series does not take place. */
-function reducedEvents(events: readonly IcsPart[]): IcsPart[] {
-  const spend = createSpending();
+function reducedEvents(events: readonly IcsPart[], spend: Spend): IcsPart[] {
   const kept = events.filter((event) => !isCancelled(event) || propertyOf(event, 'RECURRENCE-ID'));
   if (kept.length > MOST_EVENTS)
     throw new IcsProblem(`holds more than ${MOST_EVENTS} events; export fewer years, or split it into several calendars`);
@@ -103,7 +106,7 @@ function reducedProperty({ name, parameters, value }: IcsProperty): IcsProperty 
 }
 
 /** The zones that events name and only the text describes. */
-function reducedZones(calendars: readonly IcsPart[], events: readonly IcsPart[]): IcsPart[] {
+function reducedZones(calendars: readonly IcsPart[], events: readonly IcsPart[], spend: Spend): IcsPart[] {
   const described = new Map(
     calendars.flatMap((calendar) => partsOf(calendar, 'VTIMEZONE')).map((zone) => [textOf(zone, 'TZID') ?? '', zone]),
   );
@@ -118,7 +121,7 @@ function reducedZones(calendars: readonly IcsPart[], events: readonly IcsPart[])
           `names the time zone ${JSON.stringify(tzid.slice(0, 60))}, which is neither an IANA name nor described in the text; export it with VTIMEZONE`,
         );
       const reduced = reducedZone(zone);
-      checkZone(reduced);
+      checkZone(reduced, spend);
       return reduced;
     });
 }

@@ -2,7 +2,7 @@
 import { type IcsPart, propertiesOf, textOf } from './ics-lines.ts';
 import { IcsProblem, type Spend } from './ics-problem.ts';
 import { occurrencesOf, readRule, ruleProblem } from './ics-rules.ts';
-import { parseOffset, parseTime, timesOf } from './ics-times.ts';
+import { parseOffset, parseTime, timesOf, timeTextsOf } from './ics-times.ts';
 
 /** At `atS` the wall goes from one offset to another; seconds. */
 type Change = { atS: number; before: number; after: number };
@@ -10,15 +10,18 @@ type Change = { atS: number; before: number; after: number };
 export type EpochOf = (wallS: number) => number;
 
 /** What is wrong with a described zone. @throws IcsProblem */
-export function checkZone(zone: IcsPart): void {
+export function checkZone(zone: IcsPart, spend: Spend): void {
   const wrong = (what: string) =>
     new IcsProblem(`describes the time zone ${JSON.stringify((textOf(zone, 'TZID') ?? '').slice(0, 60))} ${what}; export it again`);
   if (zone.parts.length === 0) throw wrong('without STANDARD or DAYLIGHT');
   for (const part of zone.parts) {
+    spend(0);
     const start = parseTime(textOf(part, 'DTSTART') ?? '');
     if (!start) throw wrong('without the times at which its clocks change');
     for (const name of ['TZOFFSETFROM', 'TZOFFSETTO'])
       if (parseOffset(textOf(part, name) ?? '') === null) throw wrong(`without a ${name}, e.g. +0100`);
+    if (propertiesOf(part, 'RDATE').some((property) => timeTextsOf(property).some((text) => !parseTime(text))))
+      throw wrong('with an RDATE that does not exist');
     for (const { value } of propertiesOf(part, 'RRULE')) {
       const problem = ruleProblem(value, start.wallS);
       if (problem) throw wrong(`with an RRULE ${problem}`);
@@ -56,8 +59,8 @@ function changesOf(part: IcsPart, toS: number, spend: Spend): Change[] {
   );
   for (const { value } of propertiesOf(part, 'RRULE')) {
     const rule = readRule(value);
-    const found = occurrencesOf(rule, start, start, toS + before).map((wallS) => wallS - before);
-    spend(found.length);
+    // Outlook begins in 1601; of what is that old no more is asked than how long it is
+    const found = occurrencesOf(rule, start, 0, toS + before).map((wallS) => wallS - before);
     const untilS = rule.until && rule.until.wallS - (rule.until.isUtc ? 0 : before);
     changes.push(...(untilS === null ? found : found.filter((atS) => atS <= untilS)));
   }

@@ -133,9 +133,10 @@ describe('events', () => {
       '2026-03-08T13:00/2026-03-08T14:00',
       '2026-03-15T13:00/2026-03-15T14:00',
     ]);
-    const fixed = zone('Ship', 'DTSTART:20200101T000000', 'TZOFFSETFROM:+0330', 'TZOFFSETTO:+0330');
-    assert.deepEqual(read(calendar(fixed, event('DTSTART;TZID=Ship:20260106T090000', 'DURATION:PT1H'))).at, [
-      '2026-01-06T05:30/2026-01-06T06:30',
+    const ship = zone('Ship', 'DTSTART:20260106T120000', 'TZOFFSETFROM:+0300', 'TZOFFSETTO:+0330');
+    assert.deepEqual(read(calendar(ship, event('DTSTART;TZID=Ship:20260106T090000', 'DURATION:PT1H', 'RRULE:FREQ=DAILY;COUNT=2'))).at, [
+      '2026-01-06T06:00/2026-01-06T07:00',
+      '2026-01-07T05:30/2026-01-07T06:30',
     ]);
   });
 
