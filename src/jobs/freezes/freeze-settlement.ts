@@ -55,6 +55,8 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
   /** Settles those of these jobs that are ready; answers which. `over`: the freezes that are over, by id. */
   async function settleJobs(over: Over, jobIds: readonly string[], done: Settled): Promise<string[]> {
     return inTransaction(pool, async (tx) => {
+      // look-ups by key, as in operation-runner.ts
+      await tx.query('SET LOCAL enable_seqscan = off');
       const jobs = (await jobsForSettling(tx, jobIds)).filter(({ free }) => free);
       const free = jobs.map((job) => job.job_id);
       const ranges = await rangesToSettle(tx, [...over.keys()], free);
