@@ -122,7 +122,9 @@ function install(hash) {
 
 function npm(folder, args) {
   const script = process.env.npm_execpath;
-  const [command, first] = script && /\.c?js$/.test(script) && /npm/.test(script) ? [process.execPath, [script]] : ['npm', []];
+  // `npm start` in a checkout that was installed before runs us on the Node that `npm ci` has just taken away.
+  const self = existsSync(process.execPath) ? process.execPath : 'node';
+  const [command, first] = script && /\.c?js$/.test(script) && /npm/.test(script) ? [self, [script]] : ['npm', []];
   const result = spawnSync(command, [...first, ...args, '--no-audit', '--no-fund', '--loglevel=error'], {
     cwd: folder,
     stdio: ['ignore', 2, 2],
