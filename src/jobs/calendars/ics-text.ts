@@ -3,7 +3,7 @@ import { canonicalZone } from '../time/zone.ts';
 import { type IcsPart, type IcsProperty, partsOf, propertiesOf, propertyOf, readCalendars, textOf, writtenPart } from './ics-lines.ts';
 import { createSpending, IcsProblem, type Spend } from './ics-problem.ts';
 import { ruleProblem } from './ics-rules.ts';
-import { parseLength, parseTime, timeTextsOf } from './ics-times.ts';
+import { type IcsTime, parseLength, parseTime, timesOf, timeTextsOf } from './ics-times.ts';
 import { checkZone } from './ics-zones.ts';
 
 /** More is not read at all: a year of a busy calendar has some hundred kilobytes. */
@@ -15,6 +15,9 @@ const KEPT_OF_ZONE = ['TZID', 'DTSTART', 'TZOFFSETFROM', 'TZOFFSETTO', 'RRULE', 
 const KEPT_PARAMETERS = ['TZID', 'VALUE'];
 const OBSERVANCES = ['STANDARD', 'DAYLIGHT'];
 const LONGEST_SUMMARY = 200;
+/** As long as a calendar's own ranges. */
+const LONGEST_EVENT_DAYS = 3_660;
+const DAY_S = 86_400;
 const TIMES = ['DTSTART', 'DTEND', 'RDATE', 'EXDATE', 'RECURRENCE-ID'];
 
 /**
@@ -81,10 +84,23 @@ function checkEvent(event: IcsPart): void {
   if (length !== undefined && parseLength(length) === null)
     throw wrong(`with a DURATION that is none, ${JSON.stringify(length.slice(0, 20))}; write e.g. PT1H`);
   const start = parseTime(timeTextsOf(propertyOf(event, 'DTSTART')!)[0]!)!;
+  const days = lengthInDays(event, start);
+  if (days < 0) throw wrong('that ends before it begins; correct its end');
+  if (days > LONGEST_EVENT_DAYS) throw wrong(`that lasts more than ${LONGEST_EVENT_DAYS} days; shorten it or take it out`);
   for (const { value } of propertiesOf(event, 'RRULE')) {
     const problem = ruleProblem(value, start.wallS);
     if (problem) throw wrong(`with an RRULE ${problem}`);
   }
+}
+
+/** Walls of two zones are not held against each other to the hour: who flies west may land before the local time at which he left. */
+function lengthInDays(event: IcsPart, start: IcsTime): number {
+  const property = propertyOf(event, 'DTEND');
+  const end = property && timesOf(property)[0];
+  if (!end) return (parseLength(textOf(event, 'DURATION') ?? '') ?? 0) / DAY_S;
+  const days = (end.wallS - start.wallS) / DAY_S;
+  const isOneZone = property.parameters.get('TZID') === propertyOf(event, 'DTSTART')?.parameters.get('TZID') && end.isUtc === start.isUtc;
+  return isOneZone || days < -2 ? days : Math.max(0, days);
 }
 
 const shownTime = (text: string): string => text.slice(0, 40).replace(/^(\d{4})(\d\d)(\d\d)/, '$1-$2-$3');
