@@ -50,7 +50,13 @@ export async function turnsTake(tx: Transaction, team: string, jobIds: readonly 
 const FROZEN = '((SELECT any_freeze($1, clock_timestamp())) AND (freeze_holding($1, r.job_id, clock_timestamp())).id IS NOT NULL)';
 const HELD = '(r.paused_at IS NOT NULL AND r.block_manual)';
 
-async function turnsRead(tx: Transaction, team: string, ids: readonly string[], locked: readonly string[]): Promise<Map<string, JobTurn>> {
+/** How busy jobs are; it may change at once of those that are not among `locked`. */
+export async function turnsRead(
+  tx: Transaction,
+  team: string,
+  ids: readonly string[],
+  locked: readonly string[] = [],
+): Promise<Map<string, JobTurn>> {
   const { rows } = await tx.query<JobTurn>({
     name: 'job-turns',
     text: `SELECT r.job_id, r.overlap = 'allow_all' AS allows_all, greatest(r.active + r.waiting, 0) AS busy, r.enabled, ${HELD} AS held, ${FROZEN} AS frozen,

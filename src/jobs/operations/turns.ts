@@ -5,9 +5,9 @@
 import type { Transaction } from '../../postgres.ts';
 import type { Choice } from './operation-runner.ts';
 import type { OperationItem, OperationRow } from './operation-store.ts';
-import { itemsOfReadyJobs, type JobTurn, MOST_UNFINISHED, turnsLock, turnsTake } from './turn-store.ts';
+import { itemsOfReadyJobs, type JobTurn, MOST_UNFINISHED, turnsLock, turnsRead, turnsTake } from './turn-store.ts';
 
-/** When fewer than one in so many of the next items can go on, others are looked for. */
+/** When no more than one in so many of the next items can go on, others are looked for. */
 const FEW = 4;
 
 /** Those whose turn it is, of items whose jobs are locked. @param waits what people hold back waits; else admit refuses it. */
@@ -32,19 +32,19 @@ export async function chooseForBackfill(tx: Transaction, operation: OperationRow
     const turns = await turnsLock(tx, team, [jobId]);
     return { items: inTurn(next, turns, true), waitingFor: whyNot(turns) };
   }
-  const turns = await turnsTake(tx, team, idsOf(next));
-  const items = inTurn(taken(next, turns), turns, true);
-  if (items.length * FEW >= next.length) return { items };
-  const ready = await itemsOfReadyJobs(tx, team, id, next.length);
-  const turnsOfReady = await turnsTake(tx, team, idsOf(ready));
-  const readyItems = inTurn(taken(ready, turnsOfReady), turnsOfReady, true);
-  return { items: readyItems.length > items.length ? readyItems : items, waitingFor: whyNot(turns) };
+  const before = await turnsRead(tx, team, idsOf(next));
+  let wanted = inTurn(next, before, true);
+  if (wanted.length * FEW <= next.length) {
+    const ready = await itemsOfReadyJobs(tx, team, id, next.length);
+    if (ready.length > wanted.length) wanted = ready;
+  }
+  // only now, and only these: a look at all that is left takes its time, and jobs that are locked cannot start their own slots
+  const turns = await turnsTake(tx, team, idsOf(wanted));
+  const taken = wanted.filter(({ job_id: job }) => turns.get(job)?.locked ?? true);
+  return { items: inTurn(taken, turns, true), waitingFor: whyNot(before) };
 }
 
 const idsOf = (items: readonly OperationItem[]): string[] => items.map(({ job_id: id }) => id);
-
-const taken = (items: readonly OperationItem[], turns: ReadonlyMap<string, JobTurn>): OperationItem[] =>
-  items.filter(({ job_id: id }) => turns.get(id)?.locked ?? true);
 
 function whyNot(turns: ReadonlyMap<string, JobTurn>): Choice['waitingFor'] {
   const all = [...turns.values()];
