@@ -745,6 +745,8 @@ BEGIN
       FROM clock_members m JOIN job_runtime r ON r.job_id = m.job_id
      WHERE m.clock_id = p_clock AND m.team = p_team AND m.job_id >= p_from AND m.job_id <= p_to AND m.valid_from <= p_nominal AND p_nominal < m.valid_to
        AND (r.priority = p_priority OR job_has_changed(r.job_id, p_planned_at))
+       -- of whoever has come since the locks were taken nobody has asked what its calendars say: it is in the range of its former priority, or found when it is late
+       AND (r.calendar_zone IS NULL OR m.job_id = ANY (v_jobs))
        AND NOT EXISTS (
          SELECT 1 FROM slot_ranges s
           WHERE s.job_id = r.job_id AND s.from_at <= p_nominal AND (s.to_at IS NULL OR p_nominal < s.to_at))

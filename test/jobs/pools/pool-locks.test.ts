@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { cancelExecution } from '../../../src/jobs/execution-store.ts';
 import { partitionAtOf } from '../../../src/jobs/ids.ts';
-import { beginPool, refusePool } from '../../../src/jobs/pools/pool-store.ts';
+import { beginPool, beginPoolSlot, refusePool } from '../../../src/jobs/pools/pool-store.ts';
 import type { Pool } from '../../../src/postgres.ts';
 import { openTestPool } from '../../support/pool.ts';
 import { countersOf, seedJob } from '../../support/seed.ts';
-import { seedPooledOnce, seedPooledTrigger } from './pooled-jobs.ts';
+import { seedPooledJobs, seedPooledOnce, seedPooledTrigger } from './pooled-jobs.ts';
 
 let pool: Pool;
 let close: () => Promise<void>;
@@ -65,4 +65,42 @@ test('an execution that is cancelled while its range is being begun waits for no
   const [said] = await refusePool(pool, { ...range, runId: 'run-2', rows, bufferLimit: 10 });
   assert.deepEqual([said!.id, said!.decision], [cancelled, 'stopped']);
   assert.deepEqual(await countersOf(pool, job.id), { active: 1, waiting: 0, rowsActive: 1, rowsWaiting: 0 });
+});
+
+test('a member that comes to a range while it is locked is not begun before anybody has asked what its calendars say', async () => {
+  const { clock, jobs } = await seedPooledJobs(pool, [{ everyS: 77 }, { everyS: 77 }]);
+  const [held, comes] = jobs.map(({ id }) => id);
+  const nominal = new Date(Math.floor(Date.now() / 77_000) * 77_000);
+  await pool.query(`UPDATE jobs SET updated_at = now() - interval '1 hour' WHERE id = ANY ($1)`, [[held, comes]]);
+  await pool.query(
+    `UPDATE job_runtime SET priority = 5, catch_up = 'all', overlap = 'allow_all', exclude_calendars = '{off}', calendar_zone = 'UTC' WHERE job_id = $1`,
+    [comes],
+  );
+  await pool.query(`INSERT INTO calendar_spans (team, calendar, zone, from_at, to_at) VALUES ('default', 'off', 'UTC', $1, $2)`, [
+    new Date(nominal.getTime() - 1_000),
+    new Date(nominal.getTime() + 1_000),
+  ]);
+  const first = await pool.connect();
+  await first.query('BEGIN');
+  await first.query('SELECT 1 FROM job_runtime WHERE job_id = $1 FOR UPDATE', [held]);
+  const begun = beginPoolSlot(pool, {
+    team: 'default',
+    pool: `${clock}-slot`,
+    runId: 'run-1',
+    chunk: '1@test',
+    bufferLimit: 10,
+    priority: 3,
+    from: held!,
+    to: comes!,
+    clock,
+    nominal,
+    successor: new Date(nominal.getTime() + 77_000),
+    plannedAt: new Date().toISOString(),
+  });
+  while ((await pool.query('SELECT 1 FROM pg_locks WHERE NOT granted')).rowCount === 0) await new Promise(setImmediate);
+  await pool.query('UPDATE job_runtime SET priority = 3 WHERE job_id = $1', [comes]);
+  await first.query('ROLLBACK');
+  first.release();
+  assert.ok(!(await begun).some(({ id }) => id.startsWith(comes!)));
+  assert.equal((await pool.query('SELECT 1 FROM job_executions WHERE job_id = $1', [comes])).rowCount, 0);
 });
