@@ -105,7 +105,9 @@ export function createTimeline({ pool }: { pool: Pool }) {
       const mark = marks.get(at) ?? null;
       const known = { slot, row: null, mark, future: slot > job.now };
       const range = ranges.find((one) => one.from_at !== null && one.from_at <= slot && (one.to_at === null || slot < one.to_at)) ?? null;
-      if (known.future) byTime.set(at, { ...known, ...forecast(job, slot, stopped.get(at)) });
+      // a pause whose end has been written down a little ahead (operations/due-resumes.ts)
+      if (known.future && range?.reason === 'paused' && range.to_at) byTime.set(at, { ...known, range, outcome: 'paused' });
+      else if (known.future) byTime.set(at, { ...known, ...forecast(job, slot, stopped.get(at)) });
       else if (range) byTime.set(at, { ...known, range, outcome: outcomeOfRange(range.reason) });
       else {
         const left = job.archived.has(Date.UTC(slot.getUTCFullYear(), slot.getUTCMonth(), 1));

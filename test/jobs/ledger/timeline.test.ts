@@ -158,6 +158,18 @@ describe('what lies ahead', () => {
   });
 });
 
+test('a pause whose end is written down already still has the slots up to then', async () => {
+  const job = await seedJob(pool, { validFrom: minutesAgo(5) });
+  const end = minutesAgo(-3);
+  await pool.query(`INSERT INTO slot_ranges (team, job_id, reason, from_at, to_at) VALUES ('default', $1, 'paused', $2, $3)`, [
+    job.id,
+    minutesAgo(4),
+    end,
+  ]);
+  const { items } = await look(job.id, { from: minutesAgo(2), to: minutesAgo(-5) });
+  for (const { slot, outcome } of items) assert.equal(outcome, Date.parse(slot) < end.getTime() ? 'paused' : 'expected', slot);
+});
+
 test('on days when clocks change slots are marked, and end as the job has chosen', async () => {
   const timing = normaliseTiming({ calendars: compileCron('30 2 * * *'), intervals: [], timezone: 'Europe/Berlin' });
   const [from, to] = [new Date('2027-03-27T00:00:00Z'), new Date('2027-03-30T00:00:00Z')];
