@@ -17,7 +17,7 @@ export async function freezesOver(database: Queryable): Promise<OverFreeze[]> {
 const COMPLETE = `NOT EXISTS (SELECT 1 FROM slot_ranges g WHERE g.freeze_id = f.id AND g.settled_at IS NULL)
         AND NOT EXISTS (
           SELECT 1 FROM clocks c JOIN clock_members m ON m.clock_id = c.id AND m.valid_from < freeze_end(f) AND m.valid_to > f.from_at JOIN jobs j ON j.id = m.job_id
-           WHERE c.deleted_at IS NULL AND (c.team = f.team OR f.scope = 'global') AND freeze_covers(f, j) AND NOT ${ADMITTED_UNTIL('least(m.valid_to, freeze_end(f))')})`;
+           WHERE (c.team = f.team OR f.scope = 'global') AND freeze_covers(f, j) AND NOT ${ADMITTED_UNTIL('least(m.valid_to, freeze_end(f))')})`;
 
 export async function freezeIsComplete(database: Queryable, id: string): Promise<boolean> {
   // the first is one look into an index, and says no most of the time

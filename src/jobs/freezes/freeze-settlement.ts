@@ -61,7 +61,10 @@ export function createFreezeSettlement({ pool, backfills }: { pool: Pool; backfi
       const free = jobs.map((job) => job.job_id);
       const ranges = await rangesToSettle(tx, [...over.keys()], free);
       const byJob = Map.groupBy(ranges, ({ job_id }) => job_id);
-      const memberships = await membershipsBetween(tx, [...byJob.values()].map(extentOf));
+      const memberships = await membershipsBetween(
+        tx,
+        [...byJob.values()].map((ofJob) => extentOf(ofJob, over)),
+      );
       await load(memberships.map(({ timing_hash }) => timing_hash));
       const spans = ranges.map(({ job_id: jobId, from, to }) => ({ jobId, from, to }));
       const others = Map.groupBy(await otherRanges(tx, spans), ({ job_id }) => job_id);
@@ -156,8 +159,8 @@ type Over = ReadonlyMap<string, OverFreeze>;
 const slotsByJob = (rows: readonly JobSlot[]): Map<string, Date[]> =>
   new Map([...Map.groupBy(rows, ({ job_id }) => job_id)].map(([id, of]) => [id, of.map(({ slot }) => slot)]));
 
-/** From the beginning of a job's first stretch to the end of its last. */
-function extentOf(ranges: readonly FrozenRange[]): { jobId: string; from: Date; to: Date } {
-  const to = new Date(Math.max(...ranges.map((range) => range.to.getTime())));
+/** From the beginning of a job's first stretch to the end of its last, and of its freezes: until then there may be slots that nobody has admitted. */
+function extentOf(ranges: readonly FrozenRange[], over: Over): { jobId: string; from: Date; to: Date } {
+  const to = new Date(Math.max(...ranges.flatMap((range) => [range.to.getTime(), over.get(range.freeze_id)!.end.getTime()])));
   return { jobId: ranges[0]!.job_id, from: ranges[0]!.from, to };
 }

@@ -92,7 +92,7 @@ export async function membershipsBetween(
                   ${ADMITTED_UNTIL('least(m.valid_to, u.to_at)')} AS admitted
              FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS u (id, from_at, to_at)
              JOIN clock_members m ON m.job_id = u.id AND m.valid_from < u.to_at AND m.valid_to > u.from_at
-             LEFT JOIN clocks c ON c.id = m.clock_id AND c.deleted_at IS NULL
+             LEFT JOIN clocks c ON c.id = m.clock_id
             ORDER BY u.id, m.valid_from`,
     values: [jobs.map((job) => job.jobId), jobs.map((job) => job.from), jobs.map((job) => job.to)],
   });

@@ -148,6 +148,29 @@ describe('a freeze that is over', () => {
     assert.deepEqual((await settlement.settle()).freezes, [frozen]);
   });
 
+  test('waits for the last slots of a clock that its job has left, too', async () => {
+    const frozen = await freeze(0, 10);
+    const moved = await job({ catchUp: 'none' });
+    await swallow(moved.id, frozen, 0, 3);
+    await pool.query('UPDATE clock_members SET valid_to = $2 WHERE job_id = $1', [moved.id, at(9)]);
+    await pool.query('UPDATE clocks SET deleted_at = $2, checked_until = $3, next_check_at = NULL WHERE id = $1', [moved.id, at(9), at(5)]);
+    assert.deepEqual((await settlement.settle()).freezes, []);
+    await pool.query('UPDATE clocks SET checked_until = $2 WHERE id = $1', [moved.id, at(9)]);
+    assert.deepEqual((await settlement.settle()).freezes, [frozen]);
+  });
+
+  test('catches up once with a job of which slots were late: not before the last of them is known', async () => {
+    const frozen = await freeze(0, 10);
+    const late = await job({ catchUp: 'last' });
+    await swallow(late.id, frozen, 0, 3);
+    await pool.query('UPDATE clocks SET checked_until = $2, next_check_at = NULL WHERE id = $1', [late.id, at(5)]);
+    assert.deepEqual((await settlement.settle()).jobs, 0);
+    await pool.query('UPDATE slot_ranges SET to_at = $2 WHERE job_id = $1', [late.id, at(10)]);
+    await pool.query('UPDATE clocks SET checked_until = $2 WHERE id = $1', [late.id, at(10)]);
+    assert.deepEqual((await settlement.settle()).freezes, [frozen]);
+    assert.deepEqual(await caughtUp(late.id), [[9]]);
+  });
+
   test('waits until every slot of its time is known to have been admitted', async () => {
     const frozen = await freeze(0, 10);
     const [swallowed, unseen] = [await job({ catchUp: 'none' }), await job({ catchUp: 'none' })];
