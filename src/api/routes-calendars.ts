@@ -20,6 +20,18 @@ import { type Reply, reply } from './request.ts';
 import { type RoutesOfGroup, route } from './route.ts';
 
 const EXAMPLE = { name: 'company-holidays', holidays: [{ country: 'DE', region: 'BY' }], dates: ['12-24', '2027-01-04'] };
+const ICS_EXAMPLE = [
+  'BEGIN:VCALENDAR',
+  'VERSION:2.0',
+  'BEGIN:VEVENT',
+  'UID:1@example.com',
+  'DTSTART;VALUE=DATE:20261228',
+  'RRULE:FREQ=YEARLY',
+  'SUMMARY:Stocktaking',
+  'END:VEVENT',
+  'END:VCALENDAR',
+  '',
+].join('\r\n');
 const isName = (values: unknown[]): values is [string] => values.length === 1 && typeof values[0] === 'string';
 const isVersion = (values: unknown[]): values is [number] => values.length === 1 && Number.isSafeInteger(values[0]);
 
@@ -136,7 +148,12 @@ export function createCalendarRoutes({ calendars, publicUrl }: { calendars: Cale
         operationId: 'importCalendar',
         summary: 'Take the events of an iCalendar file into a calendar, in place of those of the file before',
         query: dryRunQuery,
-        body: { schema: z.string().meta({ description: 'An iCalendar file (RFC 5545)' }), required: true, type: 'text/calendar' },
+        body: {
+          schema: z.string().meta({ description: 'An iCalendar file (RFC 5545)' }),
+          required: true,
+          type: 'text/calendar',
+          example: ICS_EXAMPLE,
+        },
         bodyLimit: 'batch',
         headers: ['If-Match'],
         responses: CHANGED,
