@@ -985,7 +985,11 @@ BEGIN
   UPDATE job_runtime r SET paused_at = v_now, block_manual = false, next_run_at = NULL WHERE r.job_id = p_job;
   UPDATE jobs j SET state = CASE WHEN j.state IN ('active', 'on_demand') THEN 'paused' ELSE j.state END, pause = v_pause, updated_at = v_now
    WHERE j.id = p_job AND j.team = p_team;
-  INSERT INTO slot_ranges (team, job_id, reason, from_at, by, note) VALUES (p_team, p_job, 'paused', v_now, 'almanac', v_reason);
+  -- the stretch of a pause that was just ended reaches up to its end, a little ahead
+  INSERT INTO slot_ranges (team, job_id, reason, from_at, by, note)
+  VALUES (p_team, p_job, 'paused',
+          greatest(v_now, (SELECT g.to_at FROM slot_ranges g WHERE g.job_id = p_job AND g.reason = 'paused' AND g.from_at <= v_now ORDER BY g.from_at DESC LIMIT 1)),
+          'almanac', v_reason);
   UPDATE clocks c SET paused = true, generation = c.generation + 1, reconcile_at = v_now WHERE c.id = p_job AND c.kind = 'dedicated' AND c.deleted_at IS NULL AND NOT c.paused;
   INSERT INTO audit_events (team, actor, action, subject_kind, subject_id, after) VALUES (p_team, 'almanac', 'job.paused', 'job', p_job, v_pause::json);
   PERFORM raise_event(p_team, p_job, 'paused', NULL, NULL, v_pause::json);

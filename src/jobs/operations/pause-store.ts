@@ -36,8 +36,11 @@ export async function pausesWrite(tx: Transaction, team: string, jobs: readonly 
 export async function pausedRangesOpen(tx: Transaction, team: string, jobs: readonly StoredJob[], at: Date): Promise<void> {
   await tx.query({
     name: 'paused-ranges-begin',
+    // the stretch of a pause that was just ended reaches up to its end, a little ahead
     text: `INSERT INTO slot_ranges (team, job_id, reason, from_at, by, note)
-           SELECT $1, p.job_id, 'paused', $3, p.by, p.note FROM unnest($2::text[], $4::text[], $5::text[]) AS p (job_id, by, note)
+           SELECT $1, p.job_id, 'paused', greatest($3, b.to_at), p.by, p.note FROM unnest($2::text[], $4::text[], $5::text[]) AS p (job_id, by, note)
+             LEFT JOIN LATERAL (SELECT g.to_at FROM slot_ranges g WHERE g.job_id = p.job_id AND g.team = $1 AND g.reason = 'paused' AND g.from_at <= $3
+                                 ORDER BY g.from_at DESC LIMIT 1) b ON true
            ON CONFLICT DO NOTHING`,
     values: [team, jobs.map((job) => job.id), at, jobs.map((job) => job.pause?.by ?? null), jobs.map((job) => job.pause?.reason ?? null)],
   });

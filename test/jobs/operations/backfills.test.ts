@@ -277,6 +277,14 @@ describe('a resume', () => {
       early,
     );
     assert.deepEqual([stretch?.to_at, ahead?.next_run_at, ahead?.paused], [end, end, false], 'slots up to its end stay swallowed');
+    // and who pauses it anew meanwhile pauses what comes after that
+    await it.schedules.pause(CALLER, early, {}, ASYNC);
+    const stretches = await rows<{ from_at: Date; to_at: Date | null }>(
+      it.pool,
+      'SELECT from_at, to_at FROM slot_ranges WHERE job_id = $1 ORDER BY from_at DESC',
+      early,
+    );
+    assert.deepEqual([stretches[0], stretches[1]?.to_at], [{ from_at: end, to_at: null }, end], 'each slot lies in one stretch');
 
     // one that was deleted in its pause is looked at once
     const gone = await hourly('deleted in its pause');
