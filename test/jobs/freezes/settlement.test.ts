@@ -308,6 +308,30 @@ describe('catch-up after a freeze', () => {
     );
   });
 
+  test('is an operation of each team when a freeze held them all', async () => {
+    const frozen = await freeze(0, 10, { scope: 'global' });
+    const [own, other] = [await job({ catchUp: 'last' }), await job({ catchUp: 'last' })];
+    for (const { id } of [own, other]) await swallow(id, frozen, 0);
+    for (const table of [
+      'jobs WHERE id',
+      'clocks WHERE id',
+      'job_runtime WHERE job_id',
+      'clock_members WHERE job_id',
+      'slot_ranges WHERE job_id',
+    ])
+      await pool.query(`UPDATE ${table.replace(' ', " SET team = 'another' ")} = $1`, [other.id]);
+    assert.deepEqual((await settlement.settle()).freezes, [frozen]);
+    const { rows } = await pool.query(
+      `SELECT o.team, i.team AS of_items, array_agg(i.job_id) AS jobs FROM operations o JOIN operation_items i ON i.operation_id = o.id
+        WHERE o.origin = $1 GROUP BY 1, 2 ORDER BY 1`,
+      [frozen],
+    );
+    assert.deepEqual(rows, [
+      { team: 'another', of_items: 'another', jobs: [other.id] },
+      { team: 'default', of_items: 'default', jobs: [own.id] },
+    ]);
+  });
+
   test('is started once, however many controllers settle at once and whichever of them is killed half-way', async () => {
     const frozen = await freeze(0, 10);
     const jobs = await Promise.all(Array.from({ length: 300 }, () => job({ catchUp: 'last' })));

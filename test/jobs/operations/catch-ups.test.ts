@@ -77,16 +77,21 @@ describe('the catch-up of many jobs', () => {
     const at = hour(1).toISOString().replace('.000Z', 'Z');
     assert.deepEqual(selection, { only: 'missed', order: 'oldest', jobs: 300, from: at, to: at });
     assert.deepEqual((await actionsOf(it.pool, ids[7]!)).toSorted(), ['job.backfill_started', 'job.triggered']);
-    assert.deepEqual(await rows(it.pool, `SELECT DISTINCT operation_id FROM operation_items WHERE job_id = $1`, ids[299]!), [
-      { operation_id: operation },
-    ]);
+    const { items } = await it.operations.list(CALLER, 'backfills', { job: ids[299]!, limit: 5 });
+    assert.deepEqual(
+      items.map(({ id }) => id),
+      [operation],
+    );
   });
 
-  test('takes the slots of a job one after another, and what has to wait keeps nobody else waiting', async () => {
+  test('takes the slots of a job one after another, and what has to wait keeps nobody else waiting', async (t) => {
     const [busy, frozen, locked, gone, ...others] = await seeded(8);
     await seedJob(it.pool);
-    const batch = it.appliers.backfill.batch;
+    const { batch } = it.appliers.backfill;
     it.appliers.backfill.batch = 4;
+    t.after(() => {
+      it.appliers.backfill.batch = batch;
+    });
     const freeze = newFreezeId();
     await rows(
       it.pool,
@@ -127,7 +132,6 @@ describe('the catch-up of many jobs', () => {
     await it.workOff(operation);
     for (const one of await executionsOf(operation, 'AND finished_at IS NULL')) await end(one);
     assert.equal((await it.workOff(operation)).done, true);
-    it.appliers.backfill.batch = batch;
     for (const id of [busy!, frozen!, locked!, ...others])
       assert.deepEqual(
         (await executionsOf(operation)).filter((one) => one.job_id === id).map(({ slot }) => slot),
