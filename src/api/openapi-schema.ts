@@ -35,6 +35,8 @@ function tidy(node: unknown): unknown {
   const tidied: JsonSchema = {};
   for (const [key, value] of Object.entries(node)) {
     if (key === 'id' && typeof value === 'string') continue;
+    // what every whole number has; pages that show the description make examples of it
+    if ((key === 'minimum' || key === 'maximum') && Math.abs(value as number) === Number.MAX_SAFE_INTEGER) continue;
     if (key === '$ref' && typeof value === 'string') tidied.$ref = value.replace('#/$defs/', '#/components/schemas/');
     else if (key === 'properties')
       tidied.properties = Object.fromEntries(
