@@ -88,7 +88,14 @@ export function createBackfills({ pool }: { pool: Pool }) {
     const asked = { only, order, from: slots[0]!, to: slots.at(-1)! };
     const operation = { team, kind: 'backfill', jobId, asked, params: {}, reason, ratePerMinute, requestedBy, requestId } as const;
     const id = await operationInsert(tx, operation, slots.length);
-    await slotItemsInsert(tx, team, id, jobId, order === 'newest' ? slots.toReversed() : slots);
+    const inOrder = order === 'newest' ? slots.toReversed() : slots;
+    await slotItemsInsert(
+      tx,
+      team,
+      id,
+      0,
+      inOrder.map((slot) => ({ jobId, slot })),
+    );
     await auditInsert(
       tx,
       { team, name: requestedBy, requestId: requestId ?? id },

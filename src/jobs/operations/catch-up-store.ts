@@ -1,6 +1,5 @@
 /** Statements by which the catch-ups of many jobs become the items of few operations. */
 import type { Transaction } from '../../postgres.ts';
-import type { JobSlot } from './expected-slots.ts';
 import { MOST_ITEMS } from './operation-store.ts';
 
 /** What a backfill of many jobs says of itself: times are RFC 3339. */
@@ -37,22 +36,6 @@ export async function catchUpGrow(tx: Transaction, team: string, id: string, tot
     name: 'catch-up-grow',
     text: 'UPDATE operations SET total = $3, asked = $4 WHERE id = $2 AND team = $1',
     values: [team, id, total, JSON.stringify(asked)],
-  });
-}
-
-/** Slots in the order of work, behind the first `behind` items. */
-export async function catchUpItemsInsert(
-  tx: Transaction,
-  team: string,
-  operationId: string,
-  behind: number,
-  slots: readonly JobSlot[],
-): Promise<void> {
-  await tx.query({
-    name: 'catch-up-items-insert',
-    text: `INSERT INTO operation_items (operation_id, position, team, job_id, slot)
-           SELECT $2, $3 + s.position, $1, s.job_id, s.slot FROM unnest($4::text[], $5::timestamptz[]) WITH ORDINALITY AS s (job_id, slot, position)`,
-    values: [team, operationId, behind, slots.map(({ jobId }) => jobId), slots.map(({ slot }) => slot)],
   });
 }
 

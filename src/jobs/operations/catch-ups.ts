@@ -5,9 +5,9 @@
  */
 import type { Transaction } from '../../postgres.ts';
 import { formatInstant } from '../time/instant.ts';
-import { type AskedOfMany, catchUpGrow, catchUpItemsInsert, catchUpOpen, catchUpsAudit, catchUpsLock } from './catch-up-store.ts';
+import { type AskedOfMany, catchUpGrow, catchUpOpen, catchUpsAudit, catchUpsLock } from './catch-up-store.ts';
 import { fatesOfMany, type JobSlot } from './expected-slots.ts';
-import { MOST_ITEMS, operationInsert } from './operation-store.ts';
+import { MOST_ITEMS, operationInsert, slotItemsInsert } from './operation-store.ts';
 
 /** A job and the slots, ascending, that it is to run; of more than 100,000 the newest. */
 export type JobCatchUp = { jobId: string; slots: readonly Date[] };
@@ -60,7 +60,7 @@ export async function startCatchUps(tx: Transaction, start: CatchUpsStart): Prom
     } as const;
     const id = open?.id ?? (await operationInsert(tx, operation, total));
     if (open) await catchUpGrow(tx, team, id, total, about);
-    await catchUpItemsInsert(tx, team, id, open?.total ?? 0, inOrder);
+    await slotItemsInsert(tx, team, id, open?.total ?? 0, inOrder);
     for (const { jobId, slots } of taken) {
       started.set(jobId, id);
       const [from, to] = [slots[0]!, slots.at(-1)!].map(formatInstant);

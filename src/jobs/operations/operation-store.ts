@@ -1,6 +1,7 @@
 /** Statements that write operations: the row, its items, what became of each, its end. Reading them for people is in operation-queries.ts. */
 import type { Transaction } from '../../postgres.ts';
 import { newOperationId } from '../ids.ts';
+import type { JobSlot } from './expected-slots.ts';
 
 export const JOB_ACTIONS = ['pause', 'resume', 'trigger', 'delete', 'change'] as const;
 export const EXECUTION_ACTIONS = ['retry', 'cancel', 'terminate'] as const;
@@ -60,19 +61,19 @@ export async function operationInsert(tx: Transaction, operation: NewOperation, 
   return id;
 }
 
-/** The slots of a backfill, in the order of work. */
+/** Slots of jobs in the order of work, behind the first `behind` items. */
 export async function slotItemsInsert(
   tx: Transaction,
   team: string,
   operationId: string,
-  jobId: string,
-  slots: readonly Date[],
+  behind: number,
+  slots: readonly JobSlot[],
 ): Promise<void> {
   await tx.query({
     name: 'operation-slots-insert',
     text: `INSERT INTO operation_items (operation_id, position, team, job_id, slot)
-           SELECT $2, s.position, $1, $3, s.slot FROM unnest($4::timestamptz[]) WITH ORDINALITY AS s (slot, position)`,
-    values: [team, operationId, jobId, slots],
+           SELECT $2, $3 + s.position, $1, s.job_id, s.slot FROM unnest($4::text[], $5::timestamptz[]) WITH ORDINALITY AS s (job_id, slot, position)`,
+    values: [team, operationId, behind, slots.map(({ jobId }) => jobId), slots.map(({ slot }) => slot)],
   });
 }
 
