@@ -78,10 +78,7 @@ describe('a job document', () => {
       schedule: { cron: '* * * * *' },
       target: { ...target, callback: {} },
     });
-    assert.deepEqual(codesOf(later).sort(), [
-      '/concurrency not_supported_yet',
-      '/target/callback not_supported_yet',
-    ]);
+    assert.deepEqual(codesOf(later).sort(), ['/concurrency not_supported_yet', '/target/callback not_supported_yet']);
     for (const type of ['workflow', 'steps'])
       assert.deepEqual(codesOf({ name: 'a', target: { type } }), ['/target/type not_supported_yet']);
   });
