@@ -16,8 +16,8 @@ export function createResumes(deps: { pool: Pool; servers: Servers; log: Log; on
     log,
     pass: async () => {
       const result = await alone(pool, 'resumes', () => resumeDue(pool, log));
-      if (!result?.resumed) return undefined;
-      log.info({ jobs: result.resumed }, 'pauses have ended by themselves');
+      if (!result?.resumed && !result?.woken) return undefined;
+      if (result.resumed) log.info({ jobs: result.resumed }, 'pauses have ended by themselves');
       onResumed();
       return result.more ? 'again' : undefined;
     },

@@ -9,18 +9,21 @@ import type { Log } from '../../log.ts';
 import { inTransaction, isPostgresAway, type Pool } from '../../postgres.ts';
 import { jobsLock } from '../job-store.ts';
 import { missedInPauses } from './missed-in-pause.ts';
-import { pausesOver, resumesForget } from './pause-store.ts';
+import { ownClocksWake, pausesOver, resumesForget } from './pause-store.ts';
 import { writePauses } from './pauses.ts';
 
 const BATCH = 200;
 /** Time for Temporal to be shown that a job is awake. */
 const AHEAD_MS = 5_000;
+/** The clocks of jobs that have one each are woken before that: a thousand of them take Temporal half a minute. */
+const WAKE_AHEAD_MS = 60_000;
 /** No more slots than these are counted in each pause. */
 const MOST_COUNTED = 10_000;
 const ALMANAC = { name: 'almanac', requestId: 'pause-until' };
 
-/** Resumes jobs whose pause is over. `more`: there may be others. */
-export async function resumeDue(pool: Pool, log: Log): Promise<{ resumed: number; more: boolean }> {
+/** Resumes jobs whose pause is over, and wakes the clocks of those whose pause soon will be. `more`: there may be others. */
+export async function resumeDue(pool: Pool, log: Log): Promise<{ resumed: number; woken: number; more: boolean }> {
+  const woken = await ownClocksWake(pool, WAKE_AHEAD_MS, BATCH);
   const due = await pausesOver(pool, AHEAD_MS, BATCH);
   let resumed = 0;
   for (const [team, ofTeam] of Map.groupBy(due, (job) => job.team)) {
@@ -33,7 +36,7 @@ export async function resumeDue(pool: Pool, log: Log): Promise<{ resumed: number
       for (const id of ids) resumed += await resumeAll(pool, team, [id]).catch((cause: unknown) => refused(log, id, cause));
     }
   }
-  return { resumed, more: due.length === BATCH && resumed > 0 };
+  return { resumed, woken, more: woken === BATCH || (due.length === BATCH && resumed > 0) };
 }
 
 async function resumeAll(pool: Pool, team: string, ids: readonly string[]): Promise<number> {

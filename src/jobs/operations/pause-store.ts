@@ -117,7 +117,7 @@ export async function pausesRaise(tx: Transaction, team: string, jobs: readonly 
 
 export type ShownClock = { id: string; generation: number; observedGeneration: number; paused: boolean };
 
-/** Raises jobs' own clocks whose pause is to be shown in Temporal. @param clocks in id order, in which they are locked */
+/** Raises jobs' own clocks whose pause is to be shown in Temporal; not those that show it already. @param clocks in id order, in which they are locked */
 export async function ownClocksShow(
   tx: Transaction,
   team: string,
@@ -133,7 +133,7 @@ export async function ownClocksShow(
            )
            UPDATE clocks c SET paused = h.paused, generation = c.generation + 1, reconcile_at = now(), failures = 0, next_check_at = least(c.next_check_at, h.check_at)
              FROM held h
-            WHERE c.id = h.id
+            WHERE c.id = h.id AND c.paused <> h.paused
            RETURNING c.id, c.generation, c.observed_generation, c.paused`,
     values: [
       team,
@@ -168,6 +168,26 @@ export async function clocksCheckFrom(tx: Transaction, team: string, clocks: rea
             WHERE c.id = w.id`,
     values: [team, clocks.map((clock) => clock.id), clocks.map((clock) => clock.from)],
   });
+}
+
+/**
+ * Shows Temporal that jobs are awake whose pause ends by itself within so many milliseconds: many clocks take a while to show. What fires until then is swallowed, as the rows
+ * say. @returns how many clocks there were, `limit` at most.
+ */
+export async function ownClocksWake(database: Queryable, aheadMs: number, limit: number): Promise<number> {
+  const { rowCount } = await database.query({
+    name: 'own-clocks-wake',
+    text: `WITH held AS MATERIALIZED (
+             SELECT c.id FROM job_runtime r JOIN LATERAL (SELECT c.id FROM clocks c WHERE c.id = r.job_id AND c.paused LIMIT 1) w ON true JOIN clocks c ON c.id = w.id
+              WHERE r.resume_at IS NOT NULL AND r.resume_at <= clock_timestamp() + make_interval(secs => $1 / 1000.0) AND r.enabled
+                AND c.empty_since IS NULL AND c.deleted_at IS NULL
+              ORDER BY c.id LIMIT $2 FOR UPDATE OF c
+           )
+           UPDATE clocks c SET paused = false, generation = c.generation + 1, reconcile_at = now(), failures = 0
+             FROM held h WHERE c.id = h.id AND c.paused`,
+    values: [aheadMs, limit],
+  });
+  return rowCount ?? 0;
 }
 
 /** Jobs whose pause is over by its own word, or will be within so many milliseconds. */

@@ -83,7 +83,11 @@ async function plan(tx: Transaction, wish: PauseWish, at: Date): Promise<Planned
 
 /** A job's own clock shows its pause. One that it shares goes on for the others, and rests only when the controller finds all of them paused. */
 async function showPauses(tx: Transaction, team: string, planned: readonly Planned[]): Promise<Map<string, DesiredClock[]>> {
-  const turned = planned.filter(({ wish, job }) => (wish.pause === null) !== (wish.job.pause === null) && job.clockHeld);
+  // whose clock was woken for the end of its pause sleeps on when that is put off
+  const isPutOff = ({ pause, job }: PauseWish) => pause !== null && Boolean(job.pause?.until) && job.pause?.until !== pause.until;
+  const turned = planned.filter(
+    ({ wish, job }) => ((wish.pause === null) !== (wish.job.pause === null) || isPutOff(wish)) && job.clockHeld,
+  );
   const shown = new Map<string, DesiredClock[]>();
   const sharing = turned.filter(({ job }) => job.clockId !== job.id && job.pause === null);
   for (const [clockId, jobs] of [...Map.groupBy(sharing, ({ job }) => job.clockId!)].sort(([a], [b]) => (a < b ? -1 : 1))) {

@@ -286,6 +286,17 @@ describe('a resume', () => {
     );
     assert.deepEqual([stretches[0], stretches[1]?.to_at], [{ from_at: end, to_at: null }, end], 'each slot lies in one stretch');
 
+    // before that its own clock is woken, and sleeps on when the end is put off
+    const woken = await pausedFor('until in half a minute', 1, { dispatch: 'dedicated' });
+    const clockPaused = async () => (await rows<{ paused: boolean }>(it.pool, 'SELECT paused FROM clocks WHERE id = $1', woken))[0]?.paused;
+    await it.schedules.pause(CALLER, woken, { until: new Date(Date.now() + 40_000).toISOString() }, ASYNC);
+    assert.equal(await clockPaused(), true);
+    assert.deepEqual(await resumeDue(it.pool, silent), { resumed: 0, woken: 1, more: false });
+    assert.deepEqual([await clockPaused(), (await it.jobs.get(CALLER, woken)).state], [false, 'paused']);
+    assert.equal((await resumeDue(it.pool, silent)).woken, 0);
+    await it.schedules.pause(CALLER, woken, { until: soon }, ASYNC);
+    assert.equal(await clockPaused(), true);
+
     // one that was deleted in its pause is looked at once
     const gone = await hourly('deleted in its pause');
     await it.schedules.pause(CALLER, gone, { until: soon }, ASYNC);
