@@ -1,6 +1,7 @@
 /** Query strings, read strictly: a parameter that is unknown, doubled or badly encoded is refused, never guessed at. */
 import { z } from 'zod';
 import { JobError } from '../jobs/errors.ts';
+import { isJobId } from '../jobs/ids.ts';
 import { documentIssues, nearest } from '../jobs/job-issues.ts';
 import { refuseHostileString } from './hostile-text.ts';
 
@@ -18,6 +19,13 @@ export const wholeNumber = (least: number, most: number) =>
     .transform(Number)
     .refine((value) => value >= least && value <= most, `must be from ${least} to ${most}`)
     .meta({ type: 'integer', minimum: least, maximum: most });
+
+/** What happened may be of a job that has another name by now: it is found by the job's id alone. */
+export const jobIdQuery = z
+  .string()
+  .max(200)
+  .refine(isJobId, 'must be the id of a job, job_…; jobs may have changed their names since')
+  .optional();
 
 /** A page: how many, and from where. Every list takes these two. */
 export const pageQuery = {

@@ -1,11 +1,10 @@
 /** Archives: months whose executions have left the database, and reading them back. */
 import { z } from 'zod';
 import type { Archives, LinePosition } from '../jobs/archive/archives.ts';
-import { isJobId } from '../jobs/ids.ts';
 import { instantSchema } from '../jobs/time/instant.ts';
 import { cursorBinding, decodeCursor, encodeCursor } from './cursor.ts';
 import { executionSchema, pageOf } from './documents.ts';
-import { pageQuery, rangeOf } from './query.ts';
+import { jobIdQuery, pageQuery, rangeOf } from './query.ts';
 import { reply } from './request.ts';
 import { type RoutesOfGroup, route } from './route.ts';
 
@@ -62,7 +61,7 @@ const archiveDetailSchema = z.object({ ...archiveSchema.shape, manifest: manifes
 
 const executionsQuery = z.object({
   ...pageQuery,
-  jobId: z.string().max(200).refine(isJobId, 'must be the id of a job, job_…; jobs may have changed their names since').optional(),
+  jobId: jobIdQuery,
   from: instantSchema.optional().meta({ description: 'Slot, or creation when there is no slot: from this time on' }),
   to: instantSchema.optional().meta({ description: 'Before this time' }),
 });

@@ -7,7 +7,7 @@ import { instantSchema } from '../jobs/time/instant.ts';
 import { parseActionBody } from './action-body.ts';
 import { cursorBinding, decodeCursor, encodeCursor } from './cursor.ts';
 import { executionDetailSchema, executionSchema, pageOf } from './documents.ts';
-import { pageQuery, rangeOf, repeatable } from './query.ts';
+import { jobIdQuery, pageQuery, rangeOf, repeatable } from './query.ts';
 import { type Call, type Reply, reply } from './request.ts';
 import { type RouteSpec, type RoutesOfGroup, route } from './route.ts';
 
@@ -18,7 +18,6 @@ export const executionFilters = {
   queue: z.string().max(100).optional(),
   reason: z.string().max(100).optional().meta({ description: 'Why a slot was skipped, e.g. `paused`' }),
   operationId: z.string().max(200).optional().meta({ description: 'The backfill or bulk operation that asked for it' }),
-  operation: z.string().max(100).optional().meta({ description: 'Id of the backfill or bulk operation that asked for them' }),
   from: instantSchema.optional().meta({ description: 'Slot, or creation when there is no slot: from this time on' }),
   to: instantSchema.optional().meta({ description: 'Before this time' }),
 };
@@ -26,7 +25,7 @@ const ofJobQuery = z.object({ ...pageQuery, ...executionFilters });
 const searchQuery = z.object({
   ...pageQuery,
   ...executionFilters,
-  jobId: z.string().max(200).optional(),
+  jobId: jobIdQuery,
   q: z.string().max(200).optional().meta({ description: "Part of the job's name, in any case" }),
 });
 

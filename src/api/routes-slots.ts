@@ -7,7 +7,7 @@ import { durationMs, durationSchema } from '../jobs/time/duration.ts';
 import { instantSchema } from '../jobs/time/instant.ts';
 import { cursorBinding, decodeCursor, encodeCursor } from './cursor.ts';
 import { pageOf } from './documents.ts';
-import { pageQuery, repeatable } from './query.ts';
+import { jobIdQuery, pageQuery, repeatable } from './query.ts';
 import { reply } from './request.ts';
 import { type RoutesOfGroup, route } from './route.ts';
 import { healthSchema, loadMapSchema, skippedSlotSchema, slotSchema } from './slot-documents.ts';
@@ -35,7 +35,7 @@ const skippedQuery = z.object({
   ...pageQuery,
   ...jobFilters,
   outcome: repeatable(z.enum(SKIP_REASONS)).optional().meta({ description: 'Why it did not run; default all reasons' }),
-  jobId: z.string().max(200).optional(),
+  jobId: jobIdQuery,
   from: instantSchema.optional().meta({ description: 'Slots from this time on; default 24 hours ago' }),
   to: instantSchema.optional().meta({ description: 'Before this time; default now' }),
 });

@@ -8,9 +8,8 @@ export type ExecutionFilter = {
   trigger?: readonly string[] | undefined;
   queue?: string | undefined;
   reason?: string | undefined;
-  operationId?: string | undefined;
   /** The backfill or bulk operation that asked for them. */
-  operation?: string | undefined;
+  operationId?: string | undefined;
   /** Half-open range of slot or creation time, by which executions are kept. */
   from?: Date | undefined;
   to?: Date | undefined;
@@ -31,7 +30,6 @@ export function executionConditions(team: string, query: ExecutionFilter, value:
   if (query.reason) where.push(`e.reason = ${value(query.reason)}`);
   // as the index says it
   if (query.operationId) where.push(`e.operation_id = ${value(query.operationId)} AND e.operation_id IS NOT NULL`);
-  if (query.operation) where.push(`e.operation_id = ${value(query.operation)}`);
   if (query.from) where.push(`e.partition_at >= ${value(query.from)}`);
   if (query.to) where.push(`e.partition_at < ${value(query.to)}`);
   if (query.q) where.push(`e.job_name ILIKE ${value(`%${query.q.replaceAll(/[\\%_]/g, '\\$&')}%`)}`);

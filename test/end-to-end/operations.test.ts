@@ -71,7 +71,7 @@ test('a bulk trigger survives a kill of the worker half-way: every job has run o
     receiver.calls.filter(({ path }) => path.startsWith('/many')).map(({ path, execution }) => `${path} ${execution}`),
   );
   assert.equal(called.size, 60, 'one execution per job');
-  const { items } = await ok(200, almanac.api.get(`/executions?operation=${id}&limit=200`));
+  const { items } = await ok(200, almanac.api.get(`/executions?operationId=${id}&limit=200`));
   assert.deepEqual([items.length, items[0].operationId, items[0].input], [60, id, { n: 7 }]);
 });
 
@@ -84,7 +84,7 @@ test('a backfill runs each slot of a range, and its executions say slot and back
   const backfill = await ok(202, almanac.api.post('/schedule/yesterday/backfill', range));
   const ended = await seen(`/backfills/${backfill.id}`, ({ executions }) => executions.succeeded === 4);
   assert.equal(ended.progress.total, 4);
-  const { items } = await ok(200, almanac.api.get(`/executions/yesterday?trigger=backfill&operation=${backfill.id}`));
+  const { items } = await ok(200, almanac.api.get(`/executions/yesterday?trigger=backfill&operationId=${backfill.id}`));
   const slots = items.map((item: Body) => item.slot).sort();
   assert.deepEqual(
     slots,

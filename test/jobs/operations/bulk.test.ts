@@ -187,7 +187,7 @@ test('triggers obey overlap, retries go one after another, and executions say wh
   // two failed ones of one job: the second waits until the first retry has ended
   const second = await it.operations.create(CALLER, bulk('trigger', { of: 'jobs', ids: [idle] }, { hasInput: false, timeoutMs: null }));
   await it.workOff(second.id);
-  const ended = await it.operations.create(CALLER, bulk('terminate', { of: 'executions', filter: { operation: second.id } }));
+  const ended = await it.operations.create(CALLER, bulk('terminate', { of: 'executions', filter: { operationId: second.id } }));
   await it.workOff(ended.id);
   const retry = await it.operations.create(CALLER, bulk('retry', { of: 'executions', filter: { jobId: idle } }, { definition: 'current' }));
   assert.equal(retry.progress.total, 2, 'what was skipped is not retried');
