@@ -28,7 +28,7 @@ export function ruleFacts(scene: () => Scene): void {
     assert.deepEqual([active, waiting], [0, 0]);
   });
 
-  test('slots in a freeze, and slots that a calendar excludes, are one range row each; the others run', async () => {
+  test('slots in a freeze, and slots that a calendar excludes, lie in a range row each; the others run', async () => {
     const { almanac, endpoint, job, slots, ok } = scene();
     // all of it has to be there before the first slot
     const { schedule, first } = firing(4, 15_000);
@@ -44,24 +44,26 @@ export function ruleFacts(scene: () => Scene): void {
     ]);
     const window = { from: new Date(first + 500).toISOString(), to: new Date(first + 2_500).toISOString() };
     const freeze = await ok(201, almanac.api.post('/freezes', { scope: 'jobs', targets: [frozen.id], reason: 'stocktaking', ...window }));
-    const rangesOf = async (id: string) =>
-      (await almanac.pool.query('SELECT reason, from_at, to_at, count, freeze_id, calendar FROM slot_ranges WHERE job_id = $1', [id])).rows;
     const at = (nth: number) => new Date(first + nth * 1_000);
-    const accounted = async () => {
-      const counts = [...(await rangesOf(frozen.id)), ...(await rangesOf(excluded.id))].map((range) => range.count);
-      return counts.join() === '2,4' && (await slots(frozen)).length === 2;
+    const rangesOf = async (id: string) =>
+      (await almanac.pool.query('SELECT reason, from_at, to_at, freeze_id, calendar FROM slot_ranges WHERE job_id = $1', [id])).rows;
+    // on a busy machine slots a second apart overtake each other, and a stretch may be told in two pieces
+    const swallowed = async (id: string) => {
+      const ranges = await rangesOf(id);
+      return [0, 1, 2, 3].map((nth) => ranges.filter((range) => range.from_at <= at(nth) && at(nth) < range.to_at).length).join('');
     };
+    const accounted = async () =>
+      (await swallowed(frozen.id)) === '0110' && (await swallowed(excluded.id)) === '1111' && (await slots(frozen)).length === 2;
     await until('all slots are accounted for', accounted, 60_000);
     assert.deepEqual(
       (await slots(frozen)).map((row) => Date.parse(row.slot)),
       [+at(0), +at(3)],
     );
-    assert.deepEqual(await rangesOf(frozen.id), [
-      { reason: 'frozen', from_at: at(1), to_at: at(3), count: 2, freeze_id: freeze.id, calendar: null },
-    ]);
-    assert.deepEqual(await rangesOf(excluded.id), [
-      { reason: 'excluded', from_at: at(0), to_at: at(4), count: 4, freeze_id: null, calendar: closed },
-    ]);
+    const whys = async (id: string) => [
+      ...new Set((await rangesOf(id)).map((range) => [range.reason, range.freeze_id, range.calendar].join())),
+    ];
+    assert.deepEqual(await whys(frozen.id), [`frozen,${freeze.id},`]);
+    assert.deepEqual(await whys(excluded.id), [`excluded,,${closed}`]);
     assert.deepEqual(await slots(excluded), []);
   });
 
