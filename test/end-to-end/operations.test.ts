@@ -102,7 +102,7 @@ test('a pause ends at its time without anybody asking, and Temporal is shown it'
   const job = await ok(201, almanac.api.post('/jobs', documentOf('short pause', { schedule: { every: '1h' }, dispatch: 'dedicated' })));
   const paused = await ok(
     200,
-    almanac.api.post(`/schedule/${job.id}/pause`, { until: new Date(Date.now() + 1_500).toISOString(), reason: 'short' }),
+    almanac.api.post(`/schedule/${job.id}/pause`, { until: new Date(Date.now() + 8_000).toISOString(), reason: 'short' }),
   );
   assert.equal(paused.state, 'paused');
   const awake = await seen(`/jobs/${job.id}`, ({ state, sync }) => state === 'active' && sync === 'synced');
