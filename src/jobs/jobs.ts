@@ -23,6 +23,7 @@ import { jobFind, jobFindId, jobLock, type StoredJob } from './job-store.ts';
 import { createSyncer, type SyncDeps } from './job-sync.ts';
 import { type JobView, jobViewOf } from './job-view.ts';
 import { type JobPage, type JobQuery, jobsList } from './jobs-list.ts';
+import { replaceOrCreate } from './replace-or-create.ts';
 import { createRevisionReads } from './revisions/revision-reads.ts';
 import type { TargetRules } from './target-document.ts';
 
@@ -167,16 +168,15 @@ export function createJobs(deps: JobsDeps) {
       const byName = !isJobId(idOrName);
       const named = byName && isObject(body) && body.name === undefined ? { ...body, name: idOrName } : body;
       const document = parseJobDocument(withoutReadOnly(named), rulesFor(caller));
-      for (let round = 1; ; round += 1) {
-        try {
-          const replaced = await change(caller, idOrName, options, ({ job }) => {
-            refuseOtherJob(named, job);
-            return document;
-          });
-          return { ...replaced, created: false };
-        } catch (error) {
-          if (!byName || !isKind(error, 'not_found')) throw error;
-        }
+      const replace = async () => {
+        const replaced = await change(caller, idOrName, options, ({ job }) => {
+          refuseOtherJob(named, job);
+          return document;
+        });
+        return { ...replaced, created: false };
+      };
+      if (!byName) return replace();
+      return replaceOrCreate(replace, async () => {
         if (options.ifMatch) throw jobHasChanged(idOrName, null);
         if (document.name !== idOrName.normalize('NFC'))
           throw invalidJob([
@@ -186,14 +186,9 @@ export function createJobs(deps: JobsDeps) {
               code: 'name_mismatch',
             },
           ]);
-        try {
-          const { job, effects } = await creation.create(caller, document, undefined);
-          return { ...(await written(job, effects, options)), created: true };
-        } catch (error) {
-          // somebody else has just created it: replace that one
-          if (round >= 3 || !isKind(error, 'conflict')) throw error;
-        }
-      }
+        const { job, effects } = await creation.create(caller, document, undefined);
+        return { ...(await written(job, effects, options)), created: true };
+      });
     },
 
     /** PATCH: RFC 7396 on the stored document. */
@@ -228,8 +223,6 @@ class TakenBackError extends Error {
     this.job = job;
   }
 }
-
-const isKind = (error: unknown, kind: string): boolean => error instanceof Error && (error as { kind?: unknown }).kind === kind;
 
 /** What GET adds is left unread. */
 function withoutReadOnly(body: unknown): unknown {

@@ -10,6 +10,7 @@ import { isObject, mergePatch, sameJson } from './job-json.ts';
 import type { WriteOptions, Written } from './jobs.ts';
 import { channelErrors } from './notifications/channel-references.ts';
 import { asksSucceeded, recountAsk } from './notifications/team-rules.ts';
+import { replaceOrCreate } from './replace-or-create.ts';
 import { invalidService, parseService, type ServiceDocument, type ServiceView, withoutReadOnlyKeys } from './services-document.ts';
 import { serviceDelete, serviceFind, serviceInsert, serviceLock, servicesList, serviceUpdate, serviceUsers } from './services-store.ts';
 import type { TargetRules } from './target-document.ts';
@@ -98,23 +99,16 @@ export function createServices({ pool, targetRules }: ServicesDeps) {
         isObject(plain) && plain.name === undefined && !isId(idOrName) ? { ...plain, name: idOrName } : plain,
         targetRules,
       );
-      for (let round = 1; ; round += 1) {
-        try {
-          return { ...(await change(caller, idOrName, options, () => document)), created: false };
-        } catch (error) {
-          if (isId(idOrName) || !(error instanceof JobError) || error.kind !== 'not_found') throw error;
-        }
+      const replace = async () => ({ ...(await change(caller, idOrName, options, () => document)), created: false });
+      if (isId(idOrName)) return replace();
+      return replaceOrCreate(replace, async () => {
         if (options.ifMatch) throw hasChanged(idOrName, null);
         if (document.name !== idOrName)
           throw invalidService([
             { path: '/name', message: `must be ${JSON.stringify(idOrName)}, as in the address`, code: 'name_mismatch' },
           ]);
-        try {
-          return { ...(await create(caller, document)), created: true };
-        } catch (error) {
-          if (round >= 3 || !(error instanceof JobError) || error.kind !== 'conflict') throw error;
-        }
-      }
+        return { ...(await create(caller, document)), created: true };
+      });
     },
 
     async get(caller: Caller, idOrName: string): Promise<Written<ServiceView>> {

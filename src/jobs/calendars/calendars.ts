@@ -2,10 +2,11 @@
 import { inTransaction, type Pool, type Transaction } from '../../postgres.ts';
 import { auditInsert } from '../audit.ts';
 import type { Caller } from '../caller.ts';
-import { JobError } from '../errors.ts';
+import type { JobError } from '../errors.ts';
 import { claimIdempotencyKey } from '../idempotency.ts';
 import { isObject, mergePatch, sameJson } from '../job-json.ts';
 import type { WriteOptions, Written } from '../jobs.ts';
+import { replaceOrCreate } from '../replace-or-create.ts';
 import { type CalendarDocument, type CalendarView, invalidCalendar, parseCalendar, withoutReadOnlyKeys } from './calendar-document.ts';
 import { calendarHasChanged, calendarInUse, calendarNameTaken, calendarNotFound } from './calendar-errors.ts';
 import {
@@ -131,29 +132,17 @@ export function createCalendars({ pool }: { pool: Pool }) {
     options: CalendarWrite,
     next: (stored: CalendarDocument | null) => CalendarDocument | Promise<CalendarDocument>,
   ): Promise<CalendarChange> {
-    for (let round = 1; ; round += 1) {
-      try {
-        return await change(caller, name, options, next);
-      } catch (error) {
-        if (!(error instanceof JobError) || error.kind !== 'not_found') throw error;
-      }
-      if (options.ifMatch) throw calendarHasChanged(name, null);
-      const document = await next(null);
-      if (document.name !== name) throw otherName(name);
-      if (options.dryRun)
-        return {
-          value: unsavedView(caller, document),
-          generation: 0,
-          created: true,
-          replan: await replanOf(pool, caller.team, document, new Date()),
-        };
-      try {
-        return await insert(caller, document, options);
-      } catch (error) {
-        // somebody else has just created it: change that one
-        if (round >= 3 || !(error instanceof JobError) || error.code !== 'name_taken') throw error;
-      }
-    }
+    return replaceOrCreate(
+      () => change(caller, name, options, next),
+      async () => {
+        if (options.ifMatch) throw calendarHasChanged(name, null);
+        const document = await next(null);
+        if (document.name !== name) throw otherName(name);
+        if (!options.dryRun) return insert(caller, document, options);
+        const replan = await replanOf(pool, caller.team, document, new Date());
+        return { value: unsavedView(caller, document), generation: 0, created: true, replan };
+      },
+    );
   }
 
   return {

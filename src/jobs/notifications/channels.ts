@@ -2,12 +2,13 @@
 import { inTransaction, type Pool, type Transaction } from '../../postgres.ts';
 import { auditInsert } from '../audit.ts';
 import type { Caller } from '../caller.ts';
-import { type FieldError, JobError } from '../errors.ts';
+import type { FieldError } from '../errors.ts';
 import { claimIdempotencyKey } from '../idempotency.ts';
 import { newChannelId } from '../ids.ts';
 import { documentIssues } from '../job-issues.ts';
 import { isObject, jsonProblem, mergePatch, sameJson } from '../job-json.ts';
 import type { WriteOptions, Written } from '../jobs.ts';
+import { replaceOrCreate } from '../replace-or-create.ts';
 import type { TargetRules } from '../target-document.ts';
 import { type ChannelDocument, channelSchema } from './channel-document.ts';
 import { channelHasChanged, channelInUse, channelNameTaken, channelNotFound, invalidChannel } from './channel-errors.ts';
@@ -144,24 +145,16 @@ export function createChannels({ pool, targetRules, mail }: { pool: Pool; target
     ): Promise<Written<ChannelView> & { created: boolean }> {
       const plain = withoutReadOnlyKeys(body);
       const named = isObject(plain) && plain.name === undefined && !isId(idOrName) ? { ...plain, name: idOrName } : plain;
-      for (let round = 1; ; round += 1) {
-        try {
-          return { ...(await change(caller, idOrName, options, named, () => named)), created: false };
-        } catch (error) {
-          if (isId(idOrName) || !(error instanceof JobError) || error.kind !== 'not_found') throw error;
-        }
+      const replace = async () => ({ ...(await change(caller, idOrName, options, named, () => named)), created: false });
+      if (isId(idOrName)) return replace();
+      return replaceOrCreate(replace, async () => {
         if (options.ifMatch) throw channelHasChanged(idOrName, null);
-        const { name } = parse(named);
-        if (name !== idOrName)
+        if (parse(named).name !== idOrName)
           throw invalidChannel([
             { path: '/name', message: `must be ${JSON.stringify(idOrName)}, as in the address`, code: 'name_mismatch' },
           ]);
-        try {
-          return { ...(await create(caller, named)), created: true };
-        } catch (error) {
-          if (round >= 3 || !(error instanceof JobError) || error.kind !== 'conflict') throw error;
-        }
-      }
+        return { ...(await create(caller, named)), created: true };
+      });
     },
 
     async get(caller: Caller, idOrName: string): Promise<Written<ChannelView>> {
